@@ -1,0 +1,33 @@
+"""Anomaly detectors over all nodes at once: one module per kind, one registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sim_core.config import DetectorBase
+from sim_core.detectors.base import Detector, DetectorState
+from sim_core.detectors.mahalanobis import Mahalanobis
+from sim_core.detectors.threshold import initial_thresholds, thresholds_of_step
+from sim_core.detectors.zscore import ZScore
+
+DETECTORS: dict[str, Callable[[Any], Detector]] = {
+    "zscore": ZScore,
+    "mahalanobis": Mahalanobis,
+}
+
+
+def make_detector(config: DetectorBase) -> Detector:
+    """Return the detector that `config.kind` names."""
+    kind: str = config.kind  # type: ignore[attr-defined]  # every member of the union has it
+    return DETECTORS[kind](config)
+
+
+__all__ = [
+    "DETECTORS",
+    "Detector",
+    "DetectorState",
+    "initial_thresholds",
+    "make_detector",
+    "thresholds_of_step",
+]

@@ -1,0 +1,126 @@
+"""Keys that name content: the same result has the same key, whatever else differs."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sim_core.config import ModelConfig
+from sim_core.traffic import data_files
+
+PACKAGE = Path(__file__).parent
+
+
+def content_hash(value: Any) -> str:
+    """Return the SHA-256 of a value's canonical JSON.
+
+    >>> content_hash({"b": 1, "a": 2}) == content_hash({"a": 2, "b": 1})
+    True
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@cache
+def model_version() -> str:
+    """Return what results depend on besides configuration: this package's code, and numpy.
+
+    The code counts as syntax trees without docstrings, so that comments, formatting and prose
+    change nothing.
+    """
+    trees = {
+        str(path.relative_to(PACKAGE)): syntax_without_docstrings(path.read_text("utf-8"))
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
+    return content_hash({"code": trees, "numpy": np.__version__})
+
+
+def syntax_without_docstrings(source: str) -> str:
+    """Return the dumped syntax tree of a module, docstrings left out.
+
+    >>> syntax_without_docstrings('x = 1  # one') == syntax_without_docstrings('"A"\\nx=1')
+    True
+    """
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [part for part in node.body if not _is_text(part)] or [ast.Pass()]
+    return ast.dump(tree)
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+@cache
+def file_hash(path: Path, modified: int, size: int) -> str:
+    """Return a file's SHA-256; modification time and size tell the cache of changes."""
+    del modified, size
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def data_hashes(config: ModelConfig) -> dict[str, str]:
+    """Return the SHA-256 of each data file that a configuration reads, by file name.
+
+    Raises:
+        DataError: a file is missing.
+    """
+    hashes = {}
+    for path in data_files(config):
+        status = path.stat()
+        hashes[path.name] = file_hash(path.absolute(), status.st_mtime_ns, status.st_size)
+    return hashes
+
+
+def result_relevant(config: ModelConfig) -> dict[str, Any]:
+    """Return the part of a configuration that a run's rows depend on.
+
+    Without steps (a longer run has the rows of a shorter one, and more), and with the content of
+    data files in place of their folder.
+    """
+    relevant = config.model_dump(mode="json", include=set(ModelConfig.model_fields))
+    del relevant["simulation"]["steps"]
+    relevant["traffic"].pop("path", None)
+    relevant["data"] = data_hashes(config)
+    return relevant
+
+
+def run_key(config: ModelConfig, seed: int, replicate: int) -> str:
+    """Return the key of a run: 64 hexadecimal digits.
+
+    Raises:
+        DataError: a data file is missing.
+    """
+    return content_hash(
+        {
+            "config": result_relevant(config),
+            "seed": seed,
+            "replicate": replicate,
+            "model": model_version(),
+        }
+    )
+
+
+def experiment_key(configs: Iterable[ModelConfig], seed: int, replicates: int) -> str:
+    """Return the key of an experiment: its points (in any order), replicates, steps and seed."""
+    points = [{**result_relevant(c), "steps": c.simulation.steps} for c in configs]
+    return content_hash(
+        {
+            "points": sorted(content_hash(p) for p in points),
+            "seed": seed,
+            "replicates": replicates,
+            "model": model_version(),
+        }
+    )

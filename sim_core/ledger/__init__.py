@@ -1,0 +1,1 @@
+"""The append-only ledger: entries and hash chain (pure), tables, store."""

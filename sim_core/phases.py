@@ -1,0 +1,410 @@
+"""The ten phases of a step, over arrays of all nodes.
+
+Each phase reads the state and returns what changes, or changes the state that it is named for;
+`model.NetworkModel.step` calls them in order. Sources and details: docs/odd.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim_core.adversaries import Adversary
+from sim_core.adversaries.strategies import Ballot
+from sim_core.config import ModelConfig
+from sim_core.consensus import Outcome, decide
+from sim_core.detectors import Detector, thresholds_of_step
+from sim_core.ledger.blocks import Entries, decision_dtype, make_entries, pack_ballots
+from sim_core.ledger.blocks import SUPPORT, VOTE, proposal_dtype
+from sim_core.metrics import COVERED_REFERENCES
+from sim_core.network import Deliveries, Dissemination
+from sim_core.randomness import BLOCK_NODES, Streams
+from sim_core.signatures import (
+    Drafts,
+    draft_signatures,
+    match_blacklists,
+    root_mean_square_distance,
+)
+from sim_core.state import RECENT_FLOWS, Proposals, Signatures, State
+from sim_core.traffic import Flows, Traffic
+from sim_core.voting import cast_ballots
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What the nodes saw in one step."""
+
+    score: NDArray[np.float32]
+    """`[n_nodes, n_flows]`."""
+    threshold: NDArray[np.float32]
+    """`[n_nodes]`."""
+    matched: Mask
+    """Matched by a signature that the node holds `[n_nodes, n_flows]`."""
+    flagged: Mask
+    """Above threshold or matched, at nodes that are up `[n_nodes, n_flows]`."""
+
+
+def observe(traffic: Traffic, step: int) -> Flows:
+    """Phase 1: return the flows of this step."""
+    return traffic.draw(step)
+
+
+def detect(
+    config: ModelConfig, detector: Detector, state: State, flows: Flows
+) -> Detection:
+    """Phase 2: return scores and alarms."""
+    score = detector.score(state.detector, flows.x)
+    threshold = thresholds_of_step(config.detector.threshold, state.threshold, score)
+    known = state.signatures
+    matched = match_blacklists(
+        flows.x,
+        state.blacklist,
+        known.number,
+        known.centroid,
+        known.scale,
+        config.signature.match_radius,
+    )
+    matched &= state.up[:, None]
+    flagged = ((score > threshold[:, None]) & state.up[:, None]) | matched
+    return Detection(score, threshold, matched, flagged)
+
+
+def learn(
+    config: ModelConfig,
+    detector: Detector,
+    state: State,
+    flows: Flows,
+    detection: Detection,
+) -> None:
+    """Phase 3: learn the flows that were not flagged, and remember the last 32 of them."""
+    ordinary = ~detection.flagged & state.up[:, None]
+    if config.detector.learn:
+        state.detector = detector.learn(state.detector, flows.x, ordinary)
+    remember(state.recent, state.recent_count, flows.x, ordinary)
+
+
+def remember(
+    recent: NDArray[np.float32],
+    count: NDArray[np.int64],
+    x: NDArray[np.float32],
+    mask: Mask,
+) -> None:
+    """Write each node's masked flows into its ring, later ones over earlier ones."""
+    order = np.cumsum(mask, axis=1)
+    total = order[:, -1]
+    lasting = mask & (order > (total - RECENT_FLOWS)[:, None])
+    node, flow = np.nonzero(lasting)
+    slot = (count[node] + order[node, flow] - 1) % RECENT_FLOWS
+    recent[node, slot] = x[node, flow]
+    count += total
+
+
+def propose(
+    config: ModelConfig,
+    traffic: Traffic,
+    adversary: Adversary,
+    dissemination: Dissemination,
+    liars: Mask,
+    state: State,
+    flows: Flows,
+    detection: Detection,
+) -> tuple[Entries, Entries]:
+    """Phase 4: publish signatures, in node order; return entries of proposals and of supports."""
+    drafts = _drafts(config, traffic, adversary, liars, state, flows, detection)
+    matches = _matches(config, dissemination, state, drafts)
+    taken: list[int] = []
+    supports: list[tuple[int, int, int]] = []
+    n_known = matches.shape[1] - len(drafts.node)
+    known = np.concatenate([state.signatures.number, state.proposals.number])
+    for row, node in enumerate(drafts.node.tolist()):
+        existing = np.flatnonzero(matches[row, :n_known])
+        earlier = [i for i, other in enumerate(taken) if matches[row, n_known + other]]
+        if existing.size:
+            supports.append((state.step, int(known[existing].min()), node))
+        elif earlier:
+            supports.append((state.step, state.next_proposal + earlier[0], node))
+        else:
+            taken.append(row)
+    state.ready_step[drafts.node] = state.step + max(1, config.signature.cooldown_steps)
+    chosen = np.array(taken, dtype=np.int64)
+    number = state.next_proposal + np.arange(chosen.size)
+    state.next_proposal += chosen.size
+    proposer = drafts.node[chosen]
+    n_nodes = config.simulation.nodes
+    itself = np.arange(n_nodes) == proposer[:, None]
+    state.proposals = state.proposals.append(
+        Proposals(
+            number=number,
+            step=np.full(chosen.size, state.step),
+            proposer=proposer,
+            centroid=drafts.centroid[chosen],
+            scale=drafts.scale[chosen],
+            is_true=drafts.is_true[chosen],
+            family=drafts.family[chosen],
+            outcome=np.full(chosen.size, Outcome.PENDING, dtype=np.uint8),
+            ballots=np.zeros((chosen.size, n_nodes), dtype=np.uint8),
+            electorate=dissemination.electorate(proposer, n_nodes),
+            held=itself,
+            informed=np.zeros_like(itself),
+        )
+    )
+    published = make_entries(
+        proposal_dtype(len(traffic.feature_names)),
+        chosen.size,
+        step=state.step,
+        proposal=number,
+        proposer=proposer,
+        n_support=drafts.n_support[chosen],
+        confidence=drafts.confidence[chosen],
+        protocol=drafts.protocol[chosen],
+        is_true=drafts.is_true[chosen],
+        family=drafts.family[chosen],
+        centroid=drafts.centroid[chosen],
+        scale=drafts.scale[chosen],
+    )
+    return published, np.array(supports, dtype=SUPPORT)
+
+
+def _drafts(
+    config: ModelConfig,
+    traffic: Traffic,
+    adversary: Adversary,
+    liars: Mask,
+    state: State,
+    flows: Flows,
+    detection: Detection,
+) -> Drafts:
+    """Return a draft for each node with enough support, no pending proposal and no cool-down."""
+    support = detection.flagged & ~detection.matched
+    lying = np.flatnonzero(liars & state.up)
+    if lying.size:
+        support[lying] = adversary.supporting_flows(
+            support[lying],
+            detection.score[lying],
+            detection.flagged[lying],
+            config.signature,
+        )
+    able = state.up & (state.ready_step <= state.step)
+    able[state.proposals.proposer[state.proposals.outcome == Outcome.PENDING]] = False
+    nodes = np.flatnonzero(able & (support.sum(axis=1) >= config.signature.min_support))
+    support = support[nodes]
+    row, flow = np.nonzero(support)
+    protocol = np.zeros(support.shape, dtype=np.uint8)
+    protocol[row, flow] = traffic.describe(state.step, flows, nodes[row], flow).protocol
+    return draft_signatures(
+        nodes,
+        support,
+        flows.x[nodes],
+        flows.y[nodes],
+        detection.score[nodes],
+        detection.threshold[nodes],
+        protocol,
+        config.signature,
+    )
+
+
+def _matches(
+    config: ModelConfig, dissemination: Dissemination, state: State, drafts: Drafts
+) -> Mask:
+    """Return which drafts lie within a signature: confirmed, pending, drafted (in this order)."""
+    pending = state.proposals
+    centroid = np.concatenate(
+        [state.signatures.centroid, pending.centroid, drafts.centroid]
+    )
+    scale = np.concatenate([state.signatures.scale, pending.scale, drafts.scale])
+    proposer = np.concatenate(
+        [state.signatures.proposer, pending.proposer, drafts.node]
+    )
+    open_or_known = np.concatenate(
+        [
+            np.ones(len(state.signatures), dtype=np.bool_),
+            pending.outcome == Outcome.PENDING,
+            np.ones(len(drafts.node), dtype=np.bool_),
+        ]
+    )
+    distance = root_mean_square_distance(drafts.centroid[:, None], centroid, scale)
+    near = (distance <= config.signature.match_radius) & open_or_known
+    if not dissemination.shared:
+        near &= proposer == drafts.node[:, None]
+    return near
+
+
+def disseminate(dissemination: Dissemination, state: State) -> Deliveries:
+    """Phase 5: let proposals and decisions travel; return what arrived."""
+    proposals = state.proposals
+    arrived = dissemination.travel(
+        old=proposals.step < state.step,
+        decided=proposals.outcome != Outcome.PENDING,
+        held=proposals.held,
+        informed=proposals.informed,
+        electorate=proposals.electorate,
+        up=state.up,
+    )
+    proposals.held |= arrived.held
+    proposals.informed |= arrived.informed
+    return arrived
+
+
+def vote(
+    config: ModelConfig,
+    streams: Streams,
+    detector: Detector,
+    adversary: Adversary,
+    liars: Mask,
+    state: State,
+) -> Entries:
+    """Phase 6: each node votes once on each proposal that it holds; return the votes."""
+    proposals = state.proposals
+    may = (
+        proposals.held
+        & proposals.electorate
+        & (proposals.ballots == Ballot.NONE)
+        & state.up
+    )
+    may &= (proposals.outcome == Outcome.PENDING)[:, None]
+    row, node = np.nonzero(may)
+    ballots = cast_ballots(
+        config, state, detector, adversary, liars, streams, row, node
+    )
+    proposals.ballots[row, node] = ballots
+    return make_entries(
+        VOTE,
+        len(row),
+        step=state.step,
+        proposal=proposals.number[row],
+        node=node,
+        ballot=ballots,
+    )
+
+
+def decide_proposals(config: ModelConfig, state: State) -> Entries:
+    """Phase 7: apply the consensus rule; return the decisions that fall in this step."""
+    proposals = state.proposals
+    rows = np.flatnonzero(proposals.outcome == Outcome.PENDING)
+    ballots, electorate = proposals.ballots[rows], proposals.electorate[rows]
+    accept, reject, abstain = (
+        (ballots == kind).sum(axis=1)
+        for kind in (Ballot.ACCEPT, Ballot.REJECT, Ballot.ABSTAIN)
+    )
+    registered = electorate.sum(axis=1)
+    outcome = decide(
+        config.consensus,
+        accept,
+        reject,
+        registered,
+        registered - accept - reject - abstain,
+        state.step - proposals.step[rows] >= config.consensus.vote_deadline,
+    )
+    proposals.outcome[rows] = outcome
+    fell = np.flatnonzero(outcome != Outcome.PENDING)
+    return make_entries(
+        decision_dtype(config.simulation.nodes),
+        fell.size,
+        step=state.step,
+        proposal=proposals.number[rows[fell]],
+        outcome=outcome[fell],
+        accept=accept[fell],
+        reject=reject[fell],
+        abstain=abstain[fell],
+        registered=registered[fell],
+        ballots=pack_ballots(ballots[fell]),
+    )
+
+
+def respond(
+    config: ModelConfig,
+    references: NDArray[np.float32],
+    state: State,
+    arrived: Deliveries,
+    decisions: Entries,
+) -> None:
+    """Phase 8: blacklist what arrived, move reputations, forget what no node needs any more."""
+    proposals = state.proposals
+    fresh = np.flatnonzero(np.isin(proposals.number, decisions["proposal"]))
+    confirmed = fresh[proposals.outcome[fresh] == Outcome.CONFIRMED]
+    if confirmed.size:
+        _know(config, references, state, proposals.take(confirmed))
+    for row in np.flatnonzero(arrived.informed.any(axis=1)):
+        if proposals.outcome[row] == Outcome.CONFIRMED:
+            nodes = np.flatnonzero(arrived.informed[row])
+            slot = state.blacklist_count[nodes] % config.response.blacklist_capacity
+            state.blacklist[nodes, slot] = proposals.number[row]
+            state.blacklist_count[nodes] += 1
+    _judge(state, proposals.take(fresh))
+    told = (proposals.informed | ~proposals.electorate).all(axis=1)
+    state.proposals = proposals.take(~(told & (proposals.outcome != Outcome.PENDING)))
+    if len(state.signatures):
+        travelling = np.isin(state.signatures.number, state.proposals.number)
+        held = np.isin(state.signatures.number, state.blacklist)
+        if not (travelling | held).all():
+            state.signatures = state.signatures.take(travelling | held)
+
+
+def _know(
+    config: ModelConfig,
+    references: NDArray[np.float32],
+    state: State,
+    confirmed: Proposals,
+) -> None:
+    """Add confirmed proposals to the known signatures, in order of number."""
+    distance = root_mean_square_distance(
+        references, confirmed.centroid[:, None, None], confirmed.scale[:, None, None]
+    )
+    more = Signatures(
+        number=confirmed.number,
+        proposer=confirmed.proposer,
+        centroid=confirmed.centroid,
+        scale=confirmed.scale,
+        covers=distance <= config.signature.match_radius,
+    )
+    known = state.signatures.append(more)
+    state.signatures = known.take(np.argsort(known.number, kind="stable"))
+
+
+def _judge(state: State, decided: Proposals) -> None:
+    """Move reputations towards voters and proposers that agreed with the decision."""
+    for outcome, agreeing in (
+        (Outcome.CONFIRMED, Ballot.ACCEPT),
+        (Outcome.REJECTED, Ballot.REJECT),
+    ):
+        rows = np.flatnonzero(decided.outcome == outcome)
+        ballots = decided.ballots[rows]
+        cast = (ballots == Ballot.ACCEPT) | (ballots == Ballot.REJECT)
+        agreed = ballots == agreeing
+        state.reputation[:, 0] += agreed.sum(axis=0)
+        state.reputation[:, 1] += (cast & ~agreed).sum(axis=0)
+        column = 0 if outcome == Outcome.CONFIRMED else 1
+        np.add.at(state.reputation[:, column], decided.proposer[rows], 1)
+
+
+def churn(config: ModelConfig, streams: Streams, state: State) -> None:
+    """Phase 9: nodes crash and come back. (On the complete graph nobody moves.)"""
+    if config.churn.crash_rate == 0:
+        return
+    u = streams.per_node(
+        "churn",
+        config.simulation.nodes,
+        lambda rng: rng.random(BLOCK_NODES),
+        step=state.step,
+    )
+    state.up = np.where(
+        state.up, u >= config.churn.crash_rate, u < config.churn.recovery_rate
+    )
+
+
+def immune_nodes(state: State) -> Mask:
+    """Return who is immune against which target `[n_nodes, n_targets]`."""
+    known = state.signatures
+    n_nodes, n_targets, n_references = len(state.blacklist), *known.covers.shape[1:]
+    covered = np.zeros((n_nodes, n_targets, n_references), dtype=np.bool_)
+    for slot in range(state.blacklist.shape[1]):
+        holders = np.flatnonzero(state.blacklist[:, slot] >= 0)
+        if holders.size:
+            row = np.searchsorted(known.number, state.blacklist[holders, slot])
+            covered[holders] |= known.covers[row]
+    immune: Mask = covered.mean(axis=2) >= COVERED_REFERENCES
+    return immune

@@ -1,0 +1,117 @@
+"""One run, from its record and perhaps a checkpoint, as a stream of segments."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from sim_core.checkpoint import decode, encode
+from sim_core.config import ModelConfig
+from sim_core.errors import RunTimeout
+from sim_core.ledger.blocks import KEPT, Block, Entries
+from sim_core.metrics import Metrics, summarise
+from sim_core.model import NetworkModel
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything that a worker needs to know about a run."""
+
+    run_key: str
+    config: ModelConfig
+    """With the horizon as `simulation.steps`."""
+    seed: int
+    replicate: int
+    detail: str = "decisions"
+    checkpoint_every: int = 10
+    max_seconds: float = 300.0
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a segment took; outside every hash."""
+
+    wall_seconds: float
+    cpu_seconds: float
+    peak_rss_mb: float
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The steps between two checkpoints: rows, the state after them, and what they took."""
+
+    run_key: str
+    first_step: int
+    next_step: int
+    blocks: tuple[Block, ...]
+    rows: dict[str, Entries]
+    """Entries of the kinds that are kept."""
+    checkpoint: bytes
+    summary: Metrics | None
+    """Metrics of the run, with its last segment."""
+    resources: Resources
+
+
+def simulate(
+    spec: RunSpec,
+    checkpoint: bytes | None = None,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Segment]:
+    """Yield the segments of a run from its start, or from a checkpoint of it.
+
+    Raises:
+        DataError: a data file is missing or damaged.
+        CheckpointMismatch: the checkpoint is not one of this run.
+        RunTimeout: the run took longer than `spec.max_seconds`.
+    """
+    began = mark = clock()
+    cpu_mark = time.process_time()
+    state = None if checkpoint is None else decode(checkpoint, spec.run_key)
+    model = NetworkModel(
+        spec.config, seed=spec.seed, replicate=spec.replicate, run_key=spec.run_key, state=state
+    )
+    horizon = spec.config.simulation.steps
+    kept = KEPT[spec.detail]
+    try:
+        while model.state.step < horizon:
+            first = model.state.step
+            last = min(horizon, first - first % spec.checkpoint_every + spec.checkpoint_every)
+            blocks: list[Block] = []
+            rows: dict[str, list[Entries]] = {kind: [] for kind in kept}
+            while model.state.step < last:
+                model.step()
+                assert model.block is not None
+                blocks.append(model.block)
+                for kind in kept:
+                    rows[kind].append(model.entries[kind])
+                if clock() - began > spec.max_seconds:
+                    raise RunTimeout(
+                        f"run {spec.run_key[:12]} passed limits.max_seconds={spec.max_seconds:g} "
+                        f"at step {model.state.step} of {horizon}"
+                    )
+            now, cpu_now = clock(), time.process_time()
+            yield Segment(
+                spec.run_key,
+                first,
+                last,
+                tuple(blocks),
+                {kind: np.concatenate(parts) for kind, parts in rows.items()},
+                encode(model.state, spec.run_key),
+                summarise(model.state, model.traffic.targets, horizon)
+                if last == horizon
+                else None,
+                Resources(now - mark, cpu_now - cpu_mark, peak_rss_mb()),
+            )
+            mark, cpu_mark = now, cpu_now
+    finally:
+        model.close()
+
+
+def peak_rss_mb() -> float:
+    """Return the largest resident set of this process so far, in megabytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
