@@ -59,10 +59,16 @@ def decode(content: bytes, run_key: str, *, source: Path | str = "in memory") ->
     try:
         found = msgspec.msgpack.decode(content, type=Checkpoint)
         if found.schema != SCHEMA:
-            raise CheckpointMismatch(source, expected=f"schema {SCHEMA}", found=found.schema)
+            raise CheckpointMismatch(
+                source, expected=f"schema {SCHEMA}", found=found.schema
+            )
         if found.run_key != run_key:
-            raise CheckpointMismatch(source, expected=f"run {run_key}", found=found.run_key)
-        return State.from_arrays({name: _unpack(part) for name, part in found.arrays.items()})
+            raise CheckpointMismatch(
+                source, expected=f"run {run_key}", found=found.run_key
+            )
+        return State.from_arrays(
+            {name: _unpack(part) for name, part in found.arrays.items()}
+        )
     except (msgspec.DecodeError, zlib.error, ValueError, KeyError, TypeError) as error:
         raise CheckpointMismatch(
             source, expected="a state as this version writes it", found=repr(error)
@@ -71,7 +77,7 @@ def decode(content: bytes, run_key: str, *, source: Path | str = "in memory") ->
 
 def _pack(array: NDArray[Any]) -> PackedArray:
     array = np.ascontiguousarray(array)
-    sparse = array.nbytes > 4096 and np.count_nonzero(array) * 4 < array.size
+    sparse = array.nbytes > 4096 and bool(np.count_nonzero(array) * 4 < array.size)
     data = zlib.compress(array.data, 1) if sparse else array.tobytes()
     return PackedArray(array.dtype.str, list(array.shape), data, sparse)
 
@@ -147,7 +153,9 @@ class CheckpointFolder:
             ) from error
         found = hashlib.sha256(content).hexdigest()
         if found != stored.sha256:
-            raise CheckpointMismatch(path, expected=f"SHA-256 {stored.sha256}", found=found)
+            raise CheckpointMismatch(
+                path, expected=f"SHA-256 {stored.sha256}", found=found
+            )
         return content
 
     def remove(self, name: str) -> None:

@@ -36,7 +36,9 @@ def model_version() -> str:
     change nothing.
     """
     trees = {
-        str(path.relative_to(PACKAGE)): syntax_without_docstrings(path.read_text("utf-8"))
+        str(path.relative_to(PACKAGE)): syntax_without_docstrings(
+            path.read_text("utf-8")
+        )
         for path in sorted(PACKAGE.rglob("*.py"))
     }
     return content_hash({"code": trees, "numpy": np.__version__})
@@ -50,8 +52,12 @@ def syntax_without_docstrings(source: str) -> str:
     """
     tree = ast.parse(source)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            node.body = [part for part in node.body if not _is_text(part)] or [ast.Pass()]
+        if isinstance(
+            node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        ):
+            node.body = [part for part in node.body if not _is_text(part)] or [
+                ast.Pass()
+            ]
     return ast.dump(tree)
 
 
@@ -80,7 +86,9 @@ def data_hashes(config: ModelConfig) -> dict[str, str]:
     hashes = {}
     for path in data_files(config):
         status = path.stat()
-        hashes[path.name] = file_hash(path.absolute(), status.st_mtime_ns, status.st_size)
+        hashes[path.name] = file_hash(
+            path.absolute(), status.st_mtime_ns, status.st_size
+        )
     return hashes
 
 

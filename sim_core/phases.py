@@ -113,7 +113,7 @@ def propose(
     flows: Flows,
     detection: Detection,
 ) -> tuple[Entries, Entries]:
-    """Phase 4: publish signatures, in node order; return entries of proposals and of supports."""
+    """Phase 4: publish signatures, taken in node order; return proposals and supports."""
     drafts = _drafts(config, traffic, adversary, liars, state, flows, detection)
     matches = _matches(config, dissemination, state, drafts)
     taken: list[int] = []
@@ -166,7 +166,9 @@ def propose(
         centroid=drafts.centroid[chosen],
         scale=drafts.scale[chosen],
     )
-    return published, np.array(supports, dtype=SUPPORT)
+    return published, np.sort(
+        np.array(supports, dtype=SUPPORT), order=["proposal", "node"]
+    )
 
 
 def _drafts(

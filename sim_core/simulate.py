@@ -47,6 +47,9 @@ class Segment:
     run_key: str
     first_step: int
     next_step: int
+    head: bytes
+    """Hash of the last block."""
+    n_features: int
     blocks: tuple[Block, ...]
     rows: dict[str, Entries]
     """Entries of the kinds that are kept."""
@@ -64,6 +67,8 @@ def simulate(
 ) -> Iterator[Segment]:
     """Yield the segments of a run from its start, or from a checkpoint of it.
 
+    The last segment has the summary; a checkpoint taken at the horizon gives one without steps.
+
     Raises:
         DataError: a data file is missing or damaged.
         CheckpointMismatch: the checkpoint is not one of this run.
@@ -73,43 +78,68 @@ def simulate(
     cpu_mark = time.process_time()
     state = None if checkpoint is None else decode(checkpoint, spec.run_key)
     model = NetworkModel(
-        spec.config, seed=spec.seed, replicate=spec.replicate, run_key=spec.run_key, state=state
+        spec.config,
+        seed=spec.seed,
+        replicate=spec.replicate,
+        run_key=spec.run_key,
+        state=state,
     )
     horizon = spec.config.simulation.steps
-    kept = KEPT[spec.detail]
     try:
-        while model.state.step < horizon:
+        while True:
             first = model.state.step
-            last = min(horizon, first - first % spec.checkpoint_every + spec.checkpoint_every)
-            blocks: list[Block] = []
-            rows: dict[str, list[Entries]] = {kind: [] for kind in kept}
-            while model.state.step < last:
-                model.step()
-                assert model.block is not None
-                blocks.append(model.block)
-                for kind in kept:
-                    rows[kind].append(model.entries[kind])
-                if clock() - began > spec.max_seconds:
-                    raise RunTimeout(
-                        f"run {spec.run_key[:12]} passed limits.max_seconds={spec.max_seconds:g} "
-                        f"at step {model.state.step} of {horizon}"
-                    )
+            last = min(
+                horizon, first - first % spec.checkpoint_every + spec.checkpoint_every
+            )
+            blocks, rows = _advance(
+                model, spec, last, deadline=began + spec.max_seconds, clock=clock
+            )
             now, cpu_now = clock(), time.process_time()
             yield Segment(
-                spec.run_key,
-                first,
-                last,
-                tuple(blocks),
-                {kind: np.concatenate(parts) for kind, parts in rows.items()},
-                encode(model.state, spec.run_key),
-                summarise(model.state, model.traffic.targets, horizon)
+                run_key=spec.run_key,
+                first_step=first,
+                next_step=last,
+                head=model.state.head,
+                n_features=len(model.traffic.feature_names),
+                blocks=blocks,
+                rows=rows,
+                checkpoint=encode(model.state, spec.run_key),
+                summary=summarise(model.state, model.traffic.targets, horizon)
                 if last == horizon
                 else None,
-                Resources(now - mark, cpu_now - cpu_mark, peak_rss_mb()),
+                resources=Resources(now - mark, cpu_now - cpu_mark, peak_rss_mb()),
             )
+            if last == horizon:
+                return
             mark, cpu_mark = now, cpu_now
     finally:
         model.close()
+
+
+def _advance(
+    model: NetworkModel,
+    spec: RunSpec,
+    last: int,
+    *,
+    deadline: float,
+    clock: Callable[[], float],
+) -> tuple[tuple[Block, ...], dict[str, Entries]]:
+    """Step to `last`; return the blocks, and the entries of the kinds that are kept."""
+    blocks: list[Block] = []
+    rows: dict[str, list[Entries]] = {kind: [] for kind in KEPT[spec.detail]}
+    while model.state.step < last:
+        model.step()
+        assert model.block is not None
+        blocks.append(model.block)
+        for kind, parts in rows.items():
+            parts.append(model.entries[kind])
+        if clock() > deadline:
+            raise RunTimeout(
+                f"run {spec.run_key[:12]} passed limits.max_seconds={spec.max_seconds:g} at step "
+                f"{model.state.step} of {spec.config.simulation.steps}"
+            )
+    joined = {kind: np.concatenate(parts) for kind, parts in rows.items() if parts}
+    return tuple(blocks), joined
 
 
 def peak_rss_mb() -> float:

@@ -1,0 +1,539 @@
+"""The ledger database: engine, writes, reads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import (
+    Connection,
+    Engine,
+    create_engine,
+    delete,
+    event,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlmodel import SQLModel
+
+from sim_core.checkpoint import CheckpointFolder, Stored
+from sim_core.errors import OwnershipLost, WorkspaceError
+from sim_core.ledger import tables
+from sim_core.ledger.blocks import KEPT, KINDS, Block, Entries
+from sim_core.ledger.tables import (
+    ENTRY_TABLES,
+    SCHEMA_VERSION,
+    CheckpointFile,
+    Experiment,
+    ExperimentRun,
+    Run,
+    Summary,
+)
+from sim_core.simulate import RunSpec, Segment
+
+BUSY_MILLISECONDS = 60_000
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A run that this driver owns until somebody else claims it."""
+
+    run: int
+    run_key: str
+    epoch: int
+    steps: int
+    """Steps committed so far."""
+    checkpoints: tuple[Stored, ...]
+    """Newest first; none beyond the horizon asked for."""
+
+
+def open_engine(path: Path, *, synchronous: str = "NORMAL") -> Engine:
+    """Return an engine on the SQLite file, made and brought to the schema if it is new.
+
+    Write-ahead log; a transaction takes the write lock at its beginning, so that it never fails
+    half-way because somebody else wrote in between. Options `{"readonly": True}` take none.
+
+    Raises:
+        WorkspaceError: the file cannot be opened, or is newer than this program.
+    """
+    engine = create_engine(
+        f"sqlite:///{path}", connect_args={"timeout": BUSY_MILLISECONDS / 1000}
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, record: Any) -> None:
+        del record
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA synchronous={synchronous}")
+        connection.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        readonly = connection.get_execution_options().get("readonly", False)
+        connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
+
+    try:
+        with engine.begin() as connection:
+            found = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+            if found > SCHEMA_VERSION:
+                raise WorkspaceError(
+                    f"{path} was written by a newer quorumlab (schema {found}, this one reads up "
+                    f"to {SCHEMA_VERSION}): upgrade quorumlab, or choose another workspace"
+                )
+            if found == 0:
+                SQLModel.metadata.create_all(connection)
+                connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
+    except (OperationalError, DatabaseError) as error:
+        raise WorkspaceError(f"ledger {path} cannot be opened: {error.orig}") from error
+    return engine
+
+
+class Ledger:
+    """All access to one ledger database; may be used from several threads."""
+
+    def __init__(
+        self, engine: Engine, checkpoints: CheckpointFolder, *, keep: int = 2
+    ) -> None:
+        """Use an engine of `open_engine`, and keep the last `keep` checkpoints of a run."""
+        self.engine = engine
+        self._checkpoints = checkpoints
+        self._keep = keep
+        self._writing = threading.Lock()
+        self._inserts = {kind: _insert_sql(t) for kind, t in ENTRY_TABLES.items()}
+        self._insert_block = _insert_sql(tables.Block)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        with self._writing, self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Give a connection that sees one state of the ledger and never waits for the writer."""
+        options = self.engine.execution_options(readonly=True)
+        with options.connect() as connection:
+            yield connection
+
+    # --- experiments ----------------------------------------------------------------------
+
+    def register(
+        self,
+        experiment: Experiment,
+        planned: Sequence[tuple[int, RunSpec]],
+        model_version: str,
+        config_of: Any,
+    ) -> None:
+        """Write an experiment and its planned runs; runs that are there already are shared.
+
+        Args:
+            experiment: The row to write, or to replace.
+            planned: Point and specification of each run.
+            model_version: What the code's results depend on.
+            config_of: From a configuration to the part that its rows depend on.
+        """
+        with self._transaction() as connection:
+            columns = experiment.model_dump()
+            statement = insert(Experiment).values(**columns)
+            connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["name"],
+                    set_={
+                        k: v
+                        for k, v in columns.items()
+                        if k not in ("name", "created_at")
+                    },
+                )
+            )
+            for start in range(0, len(planned), 1000):
+                self._plan(
+                    connection,
+                    experiment.name,
+                    planned[start : start + 1000],
+                    model_version,
+                    config_of,
+                )
+
+    def _plan(
+        self,
+        connection: Connection,
+        name: str,
+        planned: Sequence[tuple[int, RunSpec]],
+        model_version: str,
+        config_of: Any,
+    ) -> None:
+        connection.execute(
+            insert(Run).on_conflict_do_nothing(),
+            [
+                Run(
+                    run_key=spec.run_key,
+                    config=config_of(spec.config),
+                    seed=spec.seed,
+                    replicate=spec.replicate,
+                    model_version=model_version,
+                    detail=spec.detail,
+                    n_nodes=spec.config.simulation.nodes,
+                ).model_dump(exclude={"id"})
+                for _, spec in planned
+            ],
+        )
+        keys = [spec.run_key for _, spec in planned]
+        found = connection.execute(
+            select(Run.run_key, Run.id).where(Run.run_key.in_(keys))
+        )
+        ids = {key: number for key, number in found}
+        statement = insert(ExperimentRun)
+        connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["experiment", "run"],
+                set_={
+                    "point": statement.excluded.point,
+                    "published": (ExperimentRun.horizon == statement.excluded.horizon)
+                    & ExperimentRun.published,
+                    "horizon": statement.excluded.horizon,
+                },
+            ),
+            [
+                ExperimentRun(
+                    experiment=name,
+                    run=ids[spec.run_key],
+                    point=point,
+                    replicate=spec.replicate,
+                    horizon=spec.config.simulation.steps,
+                ).model_dump()
+                for point, spec in planned
+            ],
+        )
+
+    def experiment(self, name: str) -> Experiment | None:
+        """Return the row of an experiment, or None."""
+        with self.reading() as connection:
+            row = connection.execute(
+                select(*_columns(Experiment)).where(Experiment.name == name)
+            )
+            found = row.mappings().one_or_none()
+        return Experiment(**found) if found else None
+
+    def experiments(self) -> list[Experiment]:
+        """Return all experiments, the latest first."""
+        with self.reading() as connection:
+            rows = connection.execute(
+                select(*_columns(Experiment)).order_by(Experiment.updated_at.desc())
+            )
+            return [Experiment(**row) for row in rows.mappings()]
+
+    def set_experiment(self, name: str, **values: Any) -> None:
+        """Change columns of an experiment."""
+        with self._transaction() as connection:
+            connection.execute(
+                update(Experiment)
+                .where(Experiment.name == name)
+                .values(updated_at=time.time(), **values)
+            )
+
+    def runs_of(self, name: str) -> list[dict[str, Any]]:
+        """Return the runs of an experiment with their summaries, by point and replicate."""
+        statement = (
+            select(
+                *_columns(Run),
+                ExperimentRun.point,
+                ExperimentRun.horizon,
+                ExperimentRun.mlflow_run_id,
+                ExperimentRun.published,
+                Summary.metrics.label("summary"),
+                Summary.head.label("summary_head"),
+            )
+            .join(ExperimentRun, ExperimentRun.run == Run.id)
+            .outerjoin(
+                Summary,
+                (Summary.run == Run.id) & (Summary.horizon == ExperimentRun.horizon),
+            )
+            .where(ExperimentRun.experiment == name)
+            .order_by(ExperimentRun.point, ExperimentRun.replicate)
+        )
+        with self.reading() as connection:
+            return [dict(row) for row in connection.execute(statement).mappings()]
+
+    def row_counts(self, runs: Sequence[int]) -> dict[int, int]:
+        """Return how many entries and blocks the ledger holds of each run."""
+        counts: dict[int, int] = dict.fromkeys(runs, 0)
+        with self.reading() as connection:
+            for table in (*ENTRY_TABLES.values(), tables.Block):
+                for start in range(0, len(runs), 500):
+                    rows = connection.execute(
+                        select(table.run, func.count())  # type: ignore[attr-defined]
+                        .where(table.run.in_(runs[start : start + 500]))  # type: ignore[attr-defined]
+                        .group_by(table.run)  # type: ignore[attr-defined]
+                    )
+                    for run, count in rows:
+                        counts[run] += count
+        return counts
+
+    def set_published(self, name: str, run: int, mlflow_run_id: str) -> None:
+        """Note that a run of an experiment is complete in MLflow."""
+        with self._transaction() as connection:
+            connection.execute(
+                update(ExperimentRun)
+                .where(ExperimentRun.experiment == name, ExperimentRun.run == run)
+                .values(mlflow_run_id=mlflow_run_id, published=True)
+            )
+
+    # --- runs -----------------------------------------------------------------------------
+
+    def claim(self, specs: Sequence[RunSpec]) -> list[Claim]:
+        """Take ownership of runs: whoever claimed them before can no longer write them.
+
+        A run of which more is asked for than its rows keep starts again from step 0.
+        """
+        claims = []
+        with self._transaction() as connection:
+            for spec in specs:
+                connection.execute(
+                    update(Run)
+                    .where(Run.run_key == spec.run_key)
+                    .values(
+                        epoch=Run.epoch + 1,
+                        state="running",
+                        error=None,
+                        claimed_at=text(f"coalesce(claimed_at, {time.time():.3f})"),
+                    )
+                )
+                row = connection.execute(
+                    select(Run.id, Run.epoch, Run.steps, Run.detail).where(
+                        Run.run_key == spec.run_key
+                    )
+                ).one()
+                steps = row.steps
+                if not KEPT[spec.detail] <= KEPT[row.detail]:
+                    self._erase(connection, row.id, detail=spec.detail)
+                    steps = 0
+                found = connection.execute(
+                    select(
+                        CheckpointFile.name,
+                        CheckpointFile.sha256,
+                        CheckpointFile.n_bytes,
+                    )
+                    .where(
+                        CheckpointFile.run == row.id,
+                        CheckpointFile.step <= spec.config.simulation.steps,
+                    )
+                    .order_by(CheckpointFile.step.desc())
+                )
+                stored = tuple(Stored(*checkpoint) for checkpoint in found)
+                claims.append(Claim(row.id, spec.run_key, row.epoch, steps, stored))
+        return claims
+
+    def commit(self, claim: Claim, segment: Segment) -> None:
+        """Write a segment in one transaction: rows, blocks, head, checkpoint, summary.
+
+        The checkpoint's file is written first; a segment that is there already adds nothing.
+
+        Raises:
+            OwnershipLost: somebody else has claimed the run; nothing was written.
+        """
+        advances = segment.next_step >= claim.steps
+        stored = self._write_checkpoint(claim, segment) if advances else None
+        values: dict[str, Any] = {
+            "state": "finished" if segment.summary is not None else "running",
+            "n_features": segment.n_features,
+            "wall_seconds": Run.wall_seconds + segment.resources.wall_seconds,
+            "cpu_seconds": Run.cpu_seconds + segment.resources.cpu_seconds,
+            "peak_rss_mb": segment.resources.peak_rss_mb,
+        }
+        if advances:
+            values |= {"steps": segment.next_step, "head": segment.head.hex()}
+        with self._transaction() as connection:
+            self._fence(connection, claim, **values)
+            for kind, entries in segment.rows.items():
+                if len(entries):
+                    connection.exec_driver_sql(
+                        self._inserts[kind], list(entry_rows(claim.run, entries))
+                    )
+            if segment.blocks:
+                connection.exec_driver_sql(
+                    self._insert_block,
+                    [_block_row(claim.run, block) for block in segment.blocks],
+                )
+            if segment.summary is not None:
+                self._add_summary(connection, claim.run, segment)
+            old = self._keep_checkpoint(
+                connection, claim.run, segment.next_step, stored
+            )
+        for name in old:
+            self._checkpoints.remove(name)
+
+    def fail(self, claim: Claim, error: str) -> None:
+        """Mark a run failed, with the reason; what it has committed stays.
+
+        Raises:
+            OwnershipLost: somebody else has claimed the run.
+        """
+        with self._transaction() as connection:
+            self._fence(connection, claim, state="failed", error=error)
+
+    def quarantine(self, runs: dict[int, str]) -> None:
+        """Mark runs whose ledger breaks the protocol, with the reason."""
+        with self._transaction() as connection:
+            for run, reason in runs.items():
+                connection.execute(
+                    update(Run)
+                    .where(Run.id == run)
+                    .values(state="quarantined", error=reason)
+                )
+
+    def release(self, run_keys: Iterable[str]) -> None:
+        """Lift quarantine: these runs passed validation."""
+        with self._transaction() as connection:
+            connection.execute(
+                update(Run)
+                .where(Run.run_key.in_(list(run_keys)), Run.state == "quarantined")
+                .values(state="finished", error=None)
+            )
+
+    def _fence(self, connection: Connection, claim: Claim, **values: Any) -> None:
+        changed = connection.execute(
+            update(Run)
+            .where(Run.id == claim.run, Run.epoch == claim.epoch)
+            .values(**values)
+        )
+        if changed.rowcount != 1:
+            raise OwnershipLost(
+                f"run {claim.run_key[:12]} is now owned by another process; this one stops. "
+                "The same command goes on with whatever is left"
+            )
+
+    def _erase(self, connection: Connection, run: int, *, detail: str) -> None:
+        for table in (*ENTRY_TABLES.values(), tables.Block, Summary, CheckpointFile):
+            connection.execute(delete(table).where(table.run == run))  # type: ignore[attr-defined]
+        connection.execute(
+            update(Run)
+            .where(Run.id == run)
+            .values(
+                detail=detail, steps=0, head=None, wall_seconds=0.0, cpu_seconds=0.0
+            )
+        )
+
+    def _add_summary(self, connection: Connection, run: int, segment: Segment) -> None:
+        statement = insert(Summary).values(
+            run=run,
+            horizon=segment.next_step,
+            head=segment.head.hex(),
+            metrics=segment.summary,
+        )
+        connection.execute(statement.on_conflict_do_nothing())
+
+    def _write_checkpoint(self, claim: Claim, segment: Segment) -> Stored:
+        return self._checkpoints.write(
+            segment.checkpoint,
+            run_key=segment.run_key,
+            step=segment.next_step,
+            epoch=claim.epoch,
+        )
+
+    def _keep_checkpoint(
+        self, connection: Connection, run: int, step: int, stored: Stored | None
+    ) -> list[str]:
+        """Enter a checkpoint; drop those beyond the last `keep` and return their files."""
+        if stored is None:
+            return []
+        replaced = connection.execute(
+            select(CheckpointFile.name).where(
+                CheckpointFile.run == run, CheckpointFile.step == step
+            )
+        ).scalars()
+        old = [name for name in replaced if name != stored.name]
+        values = {
+            "name": stored.name,
+            "sha256": stored.sha256,
+            "n_bytes": stored.n_bytes,
+        }
+        connection.execute(
+            insert(CheckpointFile)
+            .values(run=run, step=step, **values)
+            .on_conflict_do_update(index_elements=["run", "step"], set_=values)
+        )
+        surplus = connection.execute(
+            select(CheckpointFile.step, CheckpointFile.name)
+            .where(CheckpointFile.run == run)
+            .order_by(CheckpointFile.step.desc())
+            .offset(self._keep)
+        ).all()
+        for surplus_step, name in surplus:
+            connection.execute(
+                delete(CheckpointFile).where(
+                    CheckpointFile.run == run, CheckpointFile.step == surplus_step
+                )
+            )
+            old.append(name)
+        return old
+
+
+def entry_rows(run: int, entries: Entries) -> Iterator[tuple[Any, ...]]:
+    """Yield database rows of entries: numbers, NULL for NaN, and bytes for arrays."""
+    columns: list[list[Any]] = [[run] * len(entries)]
+    for name in entries.dtype.names or ():
+        values = entries[name]
+        if values.ndim > 1:
+            columns.append([row.tobytes() for row in values])
+        elif values.dtype.kind == "f":
+            columns.append([None if v != v else v for v in values.tolist()])
+        else:
+            columns.append(values.tolist())
+    return zip(*columns, strict=True)
+
+
+def entries_of(rows: Sequence[Sequence[Any]], dtype: np.dtype[np.void]) -> Entries:
+    """Return entries from database rows without their first column: `entry_rows` undone.
+
+    Raises:
+        ValueError: a value does not fit its field.
+    """
+    entries = np.zeros(len(rows), dtype=dtype)
+    for index, name in enumerate(dtype.names or ()):
+        values: list[Any] = [row[index] for row in rows]
+        field = dtype[name]
+        if field.subdtype is not None:
+            for position, value in enumerate(values):
+                if len(value) != field.itemsize:
+                    raise ValueError(
+                        f"{name} has {len(value)} bytes, expected {field.itemsize}"
+                    )
+                entries[name][position] = np.frombuffer(value, dtype=field.base)
+        else:
+            numbers = [np.nan if value is None else value for value in values]
+            if field.kind != "f" and any(
+                not isinstance(number, int) for number in numbers
+            ):
+                raise ValueError(f"{name} is not a whole number")
+            try:
+                entries[name] = numbers
+            except (OverflowError, TypeError) as error:
+                raise ValueError(f"{name}: {error}") from error
+    return entries
+
+
+def _block_row(run: int, block: Block) -> tuple[Any, ...]:
+    return (run, block.step, block.previous, block.hash, *block.digests)
+
+
+def _insert_sql(table: type[SQLModel]) -> str:
+    columns = [column.name for column in _columns(table)]
+    marks = ", ".join("?" * len(columns))
+    names = ", ".join(columns)
+    return f"INSERT INTO {table.__tablename__} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608 - names come from the schema
+
+
+def _columns(table: type[SQLModel]) -> list[Any]:
+    return list(table.__table__.columns)  # type: ignore[attr-defined]  # set by table=True
+
+
+__all__ = ["KINDS", "Claim", "Ledger", "entries_of", "entry_rows", "open_engine"]

@@ -1,0 +1,134 @@
+"""From an experiment's configuration to the runs that it consists of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sim_core.config import ExperimentConfig, Frozen, ModelConfig, Name
+from sim_core.errors import ConfigurationError
+from sim_core.identity import experiment_key, run_key
+from sim_core.simulate import RunSpec
+
+Scalar = str | int | float | bool | None
+
+
+class Point(Frozen):
+    """One configuration of an experiment: what it replaces in the base."""
+
+    label: Name
+    """Short name for tables and plots."""
+    settings: dict[str, Any] = {}
+    """Top-level fields of the configuration that differ from the base, whole."""
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run's place in the experiment."""
+
+    point: int
+    spec: RunSpec
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs of an experiment."""
+
+    key: str
+    name: str
+    configs: tuple[ModelConfig, ...]
+    """One per point."""
+    labels: tuple[str, ...]
+    values: tuple[dict[str, Scalar], ...]
+    """What differs between the points, one mapping of keys to values per point."""
+    runs: tuple[PlannedRun, ...]
+
+
+def plan_runs(config: ExperimentConfig, points: Sequence[Point]) -> Plan:
+    """Return the plan of an experiment; without points, the base is the only one.
+
+    Raises:
+        ConfigurationError: a point is invalid, two points are the same, or there are too many.
+        DataError: a data file is missing.
+    """
+    points = points or [Point(label="base")]
+    n_runs = len(points) * config.experiment.replicates
+    if n_runs > config.limits.max_runs:
+        raise ConfigurationError(
+            f"{len(points)} points x {config.experiment.replicates} replicates are {n_runs} runs, "
+            f"more than limits.max_runs={config.limits.max_runs}"
+        )
+    configs = tuple(
+        config.with_settings(point.settings).model_part() for point in points
+    )
+    runs: list[PlannedRun] = []
+    seen: dict[str, str] = {}
+    for index, (point, part) in enumerate(zip(points, configs, strict=True)):
+        for replicate in range(config.experiment.replicates):
+            key = run_key(part, config.experiment.seed, replicate)
+            if seen.setdefault(key, point.label) != point.label:
+                raise ConfigurationError(
+                    f"points {seen[key]!r} and {point.label!r} are the same configuration"
+                )
+            spec = RunSpec(
+                run_key=key,
+                config=part,
+                seed=config.experiment.seed,
+                replicate=replicate,
+                detail=config.ledger.detail,
+                checkpoint_every=config.checkpoint.every,
+                max_seconds=config.limits.max_seconds,
+            )
+            runs.append(PlannedRun(index, spec))
+    key = experiment_key(configs, config.experiment.seed, config.experiment.replicates)
+    return Plan(
+        key=key,
+        name=config.experiment.name or f"{config.experiment.title}-{key[:8]}",
+        configs=configs,
+        labels=tuple(point.label for point in points),
+        values=differing_values(configs),
+        runs=tuple(runs),
+    )
+
+
+def differing_values(configs: Sequence[ModelConfig]) -> tuple[dict[str, Scalar], ...]:
+    """Return, per configuration, the keys whose values are not the same in all of them.
+
+    A choice of a group is given under the group's name (`detector: zscore`); its own settings
+    only where they differ between points that made the same choice.
+    """
+    flat = [
+        _flatten(c.model_dump(mode="json", include=set(ModelConfig.model_fields)))
+        for c in configs
+    ]
+    keys = sorted({key for values in flat for key in values})
+    differing = []
+    for key in keys:
+        present = [json.dumps(values[key]) for values in flat if key in values]
+        group = key.split(".")[0]
+        chosen = len({values.get(group) for values in flat}) > 1
+        partly = len(present) < len(flat)
+        if len(set(present)) > 1 or (partly and not chosen):
+            differing.append(key)
+        elif partly and key.endswith(("share", "count")) and present != ["null"]:
+            differing.append(
+                key
+            )  # how many liars there are says more than that there are some
+    return tuple(
+        {key: values[key] for key in differing if key in values} for values in flat
+    )
+
+
+def _flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Scalar]:
+    flat: dict[str, Scalar] = {}
+    for key, part in value.items():
+        name = prefix if key == "kind" else f"{prefix}.{key}" if prefix else key
+        if isinstance(part, dict):
+            flat |= _flatten(part, name)
+        elif isinstance(part, list):
+            flat[name] = json.dumps(part)
+        else:
+            flat[name] = part
+    return flat

@@ -1,0 +1,276 @@
+"""What an experiment found: records and tables, read from the ledger alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sqlalchemy import select
+
+from sim_core.config import CostConfig
+from sim_core.ledger.blocks import METRIC_VALUES
+from sim_core.ledger.store import Ledger
+from sim_core.ledger.tables import ENTRY_TABLES
+from sim_core.metrics import Metrics, derived_ratios
+
+CONFIDENCE = 0.95
+RESOURCE_METRICS = ("steps_per_minute", "peak_rss_mb", "cpu_seconds", "wall_seconds")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What this invocation did for a run; a run without one was reused."""
+
+    resumed_from_step: int = 0
+    steps_executed: int = 0
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run of an experiment, as summary.json has it."""
+
+    run_id: str
+    number: int
+    """Key of the run's rows in the database."""
+    point_index: int
+    label: str
+    point: dict[str, Any]
+    replicate: int
+    seed: int
+    state: str
+    steps: int
+    steps_executed: int
+    resumed_from_step: int
+    horizon: int
+    ledger_head: str | None
+    ledger_rows: int
+    metrics: Metrics
+    wall_seconds: float
+    claimed_at: float
+    config: dict[str, Any] = field(repr=False)
+    mlflow_run_id: str | None = None
+    published: bool = False
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over runs with its t interval; each has its own n, because values may be undefined."""
+
+    n: int
+    mean: float | None
+    ci_low: float | None
+    ci_high: float | None
+    sd: float | None
+
+
+def run_records(
+    ledger: Ledger,
+    name: str,
+    labels: Sequence[str],
+    values: Sequence[Mapping[str, Any]],
+    cost: CostConfig | None = None,
+    executions: Mapping[str, Execution] | None = None,
+) -> list[RunRecord]:
+    """Return the runs of an experiment in order of point and replicate."""
+    rows = ledger.runs_of(name)
+    counts = ledger.row_counts([row["id"] for row in rows])
+    done = executions or {}
+    return [
+        _record(
+            row,
+            counts.get(row["id"], 0),
+            labels,
+            values,
+            cost,
+            done.get(row["run_key"]),
+        )
+        for row in rows
+    ]
+
+
+def _record(
+    row: Mapping[str, Any],
+    n_rows: int,
+    labels: Sequence[str],
+    values: Sequence[Mapping[str, Any]],
+    cost: CostConfig | None,
+    execution: Execution | None,
+) -> RunRecord:
+    finished = row["summary"] is not None
+    state = row["state"]
+    if finished and state != "quarantined":
+        state = "finished"
+    metrics = dict(row["summary"] or {})
+    if finished:
+        metrics |= _cost(metrics, cost) | {
+            "steps_per_minute": row["steps"] * 60 / row["wall_seconds"]
+            if row["wall_seconds"]
+            else None,
+            "peak_rss_mb": row["peak_rss_mb"],
+            "cpu_seconds": row["cpu_seconds"],
+            "wall_seconds": row["wall_seconds"],
+        }
+    executed = execution or Execution()
+    return RunRecord(
+        run_id=row["run_key"],
+        number=row["id"],
+        point_index=row["point"],
+        label=labels[row["point"]],
+        point=dict(values[row["point"]]),
+        replicate=row["replicate"],
+        seed=row["seed"],
+        state=state,
+        steps=min(row["steps"], row["horizon"]),
+        steps_executed=executed.steps_executed,
+        resumed_from_step=executed.resumed_from_step,
+        horizon=row["horizon"],
+        ledger_head=row["summary_head"] or row["head"],
+        ledger_rows=n_rows,
+        metrics=metrics,
+        wall_seconds=row["wall_seconds"],
+        claimed_at=row["claimed_at"] or 0.0,
+        config=row["config"],
+        mlflow_run_id=row["mlflow_run_id"],
+        published=row["published"],
+        error=row["error"],
+    )
+
+
+def _cost(metrics: Metrics, cost: CostConfig | None) -> Metrics:
+    if cost is None or (cost.missed is None and cost.blocked is None):
+        return {}
+    missed, blocked = metrics["missed"] or 0.0, metrics["benign_blocked"] or 0.0
+    return {"cost": missed * (cost.missed or 0.0) + blocked * (cost.blocked or 0.0)}
+
+
+def interval(values: Sequence[float | None]) -> Interval:
+    """Return mean, sd and the 95 % t interval of the values that are defined.
+
+    >>> found = interval([1.0, 2.0, 3.0, None])
+    >>> found.n, found.mean, round(found.ci_low, 3)
+    (3, 2.0, -0.484)
+    """
+    known = np.array(
+        [v for v in values if v is not None and math.isfinite(v)], dtype=np.float64
+    )
+    if known.size == 0:
+        return Interval(0, None, None, None, None)
+    mean = float(known.mean())
+    if known.size == 1:
+        return Interval(1, mean, None, None, None)
+    from scipy import stats
+
+    sd = float(known.std(ddof=1))
+    half = (
+        float(stats.t.ppf((1 + CONFIDENCE) / 2, known.size - 1))
+        * sd
+        / math.sqrt(known.size)
+    )
+    return Interval(int(known.size), mean, mean - half, mean + half, sd)
+
+
+def paired_difference(
+    records: Sequence[RunRecord], metric: str, label: str, baseline: str
+) -> Interval:
+    """Return the interval of `label` minus `baseline` over replicates that both finished.
+
+    Replicates of one number share their random numbers, so the difference varies less than
+    either point does.
+    """
+    by_point: dict[str, dict[int, float | None]] = {label: {}, baseline: {}}
+    for record in records:
+        if record.label in by_point and record.state == "finished":
+            by_point[record.label][record.replicate] = record.metrics.get(metric)
+    differences: list[float | None] = []
+    for replicate, value in by_point[label].items():
+        other = by_point[baseline].get(replicate)
+        differences.append(None if value is None or other is None else value - other)
+    return interval(differences)
+
+
+def metric_names(records: Sequence[RunRecord]) -> list[str]:
+    """Return the names of all metrics, in the order in which runs give them."""
+    return list(dict.fromkeys(name for record in records for name in record.metrics))
+
+
+def point_intervals(
+    records: Sequence[RunRecord], n_points: int
+) -> list[dict[str, Interval]]:
+    """Return, per point, the interval of each metric over its finished runs."""
+    names = metric_names(records)
+    points: list[dict[str, Interval]] = []
+    for index in range(n_points):
+        mine = [r for r in records if r.point_index == index and r.state == "finished"]
+        points.append(
+            {name: interval([r.metrics.get(name) for r in mine]) for name in names}
+        )
+    return points
+
+
+def runs_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """Return a row per run: identity, the point's values, state, metrics."""
+    rows = [
+        {
+            "run_id": r.run_id,
+            "label": r.label,
+            **r.point,
+            "replicate": r.replicate,
+            "state": r.state,
+            "steps": r.steps,
+            "ledger_head": r.ledger_head,
+            "ledger_rows": r.ledger_rows,
+            **r.metrics,
+            "error": r.error,
+        }
+        for r in records
+    ]
+    return pd.DataFrame(rows)
+
+
+def steps_frame(ledger: Ledger, records: Sequence[RunRecord]) -> pd.DataFrame:
+    """Return a row per run and step: all columns of table `metrics`, and the ratios.
+
+    Columns `run_id`, `label` and `replicate` come first; undefined values are NaN.
+    """
+    table: Any = ENTRY_TABLES["metrics"].__table__  # type: ignore[attr-defined]
+    numbers = [record.number for record in records]
+    rows: list[Any] = []
+    with ledger.reading() as connection:
+        for start in range(0, len(numbers), 500):
+            rows += connection.execute(
+                select(table)
+                .where(table.c.run.in_(numbers[start : start + 500]))
+                .order_by(table.c.run, table.c.step)
+            ).all()
+    frame = pd.DataFrame(rows, columns=[column.name for column in table.columns])
+    frame = frame.astype(dict.fromkeys(METRIC_VALUES, "float64"))
+    who = pd.DataFrame(
+        [
+            {
+                "run": r.number,
+                "run_id": r.run_id,
+                "label": r.label,
+                "replicate": r.replicate,
+                "horizon": r.horizon,
+            }
+            for r in records
+        ],
+        columns=["run", "run_id", "label", "replicate", "horizon"],
+    )
+    frame = who.merge(frame, on="run", how="inner")
+    frame = frame[frame["step"] < frame["horizon"]].drop(columns=["run", "horizon"])
+    ratios = pd.DataFrame(
+        [derived_ratios(row) for row in frame.to_dict("records")],
+        columns=list(derived_ratios(dict.fromkeys(_COUNTS, 0))),
+        index=frame.index,
+        dtype="float64",
+    )
+    return pd.concat([frame, ratios], axis=1).reset_index(drop=True)
+
+
+_COUNTS = ("honest_tp", "honest_fp", "honest_tn", "honest_fn", "benign_blocked")
