@@ -1,0 +1,1 @@
+"""What is launched: flows, the composition of configurations, the command line."""

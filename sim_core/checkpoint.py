@@ -59,16 +59,10 @@ def decode(content: bytes, run_key: str, *, source: Path | str = "in memory") ->
     try:
         found = msgspec.msgpack.decode(content, type=Checkpoint)
         if found.schema != SCHEMA:
-            raise CheckpointMismatch(
-                source, expected=f"schema {SCHEMA}", found=found.schema
-            )
+            raise CheckpointMismatch(source, expected=f"schema {SCHEMA}", found=found.schema)
         if found.run_key != run_key:
-            raise CheckpointMismatch(
-                source, expected=f"run {run_key}", found=found.run_key
-            )
-        return State.from_arrays(
-            {name: _unpack(part) for name, part in found.arrays.items()}
-        )
+            raise CheckpointMismatch(source, expected=f"run {run_key}", found=found.run_key)
+        return State.from_arrays({name: _unpack(part) for name, part in found.arrays.items()})
     except (msgspec.DecodeError, zlib.error, ValueError, KeyError, TypeError) as error:
         raise CheckpointMismatch(
             source, expected="a state as this version writes it", found=repr(error)
@@ -153,9 +147,7 @@ class CheckpointFolder:
             ) from error
         found = hashlib.sha256(content).hexdigest()
         if found != stored.sha256:
-            raise CheckpointMismatch(
-                path, expected=f"SHA-256 {stored.sha256}", found=found
-            )
+            raise CheckpointMismatch(path, expected=f"SHA-256 {stored.sha256}", found=found)
         return content
 
     def remove(self, name: str) -> None:

@@ -17,9 +17,7 @@ Positive = Annotated[float, Field(gt=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 
 ATTACK_FAMILIES = ("port_scan", "ddos", "brute_force", "exfiltration", "beacon", "worm")
-AttackFamily = Literal[
-    "port_scan", "ddos", "brute_force", "exfiltration", "beacon", "worm"
-]
+AttackFamily = Literal["port_scan", "ddos", "brute_force", "exfiltration", "beacon", "worm"]
 
 
 class Frozen(BaseModel):
@@ -81,9 +79,7 @@ class NslKddTraffic(Frozen):
     """Folder of the data files; without it QUORUMLAB_DATA/nsl-kdd."""
     file: Literal["KDDTest+.txt", "KDDTrain+_20Percent.txt"] = "KDDTest+.txt"
     """File that is replayed."""
-    warmup_file: Literal["KDDTest+.txt", "KDDTrain+_20Percent.txt"] = (
-        "KDDTrain+_20Percent.txt"
-    )
+    warmup_file: Literal["KDDTest+.txt", "KDDTrain+_20Percent.txt"] = "KDDTrain+_20Percent.txt"
     """File whose benign rows give scaler, detector and threshold their start."""
     warmup_share: PositiveShare = 0.5
     """Share of its benign rows that are taken, where the same file is replayed."""
@@ -135,9 +131,7 @@ class MahalanobisDetector(DetectorBase):
     """Added to the diagonal of the correlation matrix."""
 
 
-DetectorConfig = Annotated[
-    ZScoreDetector | MahalanobisDetector, Field(discriminator="kind")
-]
+DetectorConfig = Annotated[ZScoreDetector | MahalanobisDetector, Field(discriminator="kind")]
 
 
 class CompleteTopology(Frozen):
@@ -161,9 +155,7 @@ class NoDissemination(Frozen):
     kind: Literal["none"] = "none"
 
 
-DisseminationConfig = Annotated[
-    LedgerDissemination | NoDissemination, Field(discriminator="kind")
-]
+DisseminationConfig = Annotated[LedgerDissemination | NoDissemination, Field(discriminator="kind")]
 
 
 class ConsensusBase(Frozen):
@@ -191,9 +183,7 @@ class SupermajorityConsensus(ConsensusBase):
     """Share that must accept."""
 
 
-ConsensusConfig = Annotated[
-    MajorityConsensus | SupermajorityConsensus, Field(discriminator="kind")
-]
+ConsensusConfig = Annotated[MajorityConsensus | SupermajorityConsensus, Field(discriminator="kind")]
 
 
 class NoAdversary(Frozen):
@@ -412,9 +402,7 @@ class ExperimentConfig(ModelConfig):
 
     def model_part(self) -> ModelConfig:
         """Return the part that results depend on."""
-        return ModelConfig.model_validate(
-            self.model_dump(include=set(ModelConfig.model_fields))
-        )
+        return ModelConfig.model_validate(self.model_dump(include=set(ModelConfig.model_fields)))
 
     def with_settings(self, settings: dict[str, Any]) -> ExperimentConfig:
         """Return a copy whose top-level fields in `settings` are replaced, validated again."""

@@ -69,9 +69,7 @@ def score_histogram(
     A bin is the leading 16 bits of the score as float32: for numbers >= 0 these bits are ordered
     like the numbers, at a relative width of 1/128, and histograms of shards just add up.
     """
-    bins = (
-        np.ascontiguousarray(score[counted]).view(np.uint32) >> np.uint32(16)
-    ).astype(np.int64)
+    bins = (np.ascontiguousarray(score[counted]).view(np.uint32) >> np.uint32(16)).astype(np.int64)
     bins += np.where(y[counted] > 0, SCORE_BINS, 0)
     return np.bincount(bins.ravel(), minlength=2 * SCORE_BINS).reshape(2, SCORE_BINS)
 
@@ -93,9 +91,7 @@ def auroc(histogram: NDArray[np.int64]) -> float | None:
 
 def derived_ratios(counts: Mapping[str, Any]) -> Metrics:
     """Return the ratios that follow from one row of honest nodes' counts."""
-    tp, fp, tn, fn = (
-        float(counts[f"honest_{name}"]) for name in ("tp", "fp", "tn", "fn")
-    )
+    tp, fp, tn, fn = (float(counts[f"honest_{name}"]) for name in ("tp", "fp", "tn", "fn"))
     return confusion_ratios(tp, fp, tn, fn) | {
         "benign_blocked_share": ratio(float(counts["benign_blocked"]), fp + tn)
     }
@@ -133,9 +129,7 @@ def summarise(state: State, targets: tuple[Target, ...], horizon: int) -> Metric
         "detection_delay_steps": delay(state.first_confirmation),
         "immunity_delay_steps": delay(state.first_immunity),
         "detected_share": share(state.first_confirmation),
-        "immunity_share": float(state.immune[started].mean())
-        if started.any()
-        else None,
+        "immunity_share": float(state.immune[started].mean()) if started.any() else None,
         "messages_sent": float(counts["messages_sent"]),
         "messages_lost": float(counts["messages_lost"]),
         "bytes_sent": float(counts["bytes_sent"]),

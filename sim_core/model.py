@@ -77,9 +77,7 @@ class NetworkModel(mesa.Model):  # type: ignore[misc]  # mesa 3.3 ships without 
             detection,
         )
         arrived = phases.disseminate(self.dissemination, state)
-        votes = phases.vote(
-            config, self.streams, self.detector, self.adversary, self.liars, state
-        )
+        votes = phases.vote(config, self.streams, self.detector, self.adversary, self.liars, state)
         decisions = phases.decide_proposals(config, state)
         entries = {
             "alert": recording.alert_entries(traffic, state.step, flows, detection),
@@ -120,7 +118,7 @@ class NetworkModel(mesa.Model):  # type: ignore[misc]  # mesa 3.3 ships without 
 
     def close(self) -> None:
         """Let go of the model: Mesa's counter of agent numbers would keep it alive."""
-        mesa.Agent._ids.pop(self, None)
+        mesa.Agent._ids.pop(self, None)  # noqa: SLF001 - Mesa has no public way
 
     def _initial_state(self, run_key: str) -> State:
         config = self.config
@@ -138,15 +136,11 @@ class NetworkModel(mesa.Model):  # type: ignore[misc]  # mesa 3.3 ships without 
             head=first_hash(run_key),
             next_proposal=0,
             detector=detector_state,
-            threshold=initial_thresholds(
-                config.detector.threshold, warmup_score, n_nodes
-            ),
+            threshold=initial_thresholds(config.detector.threshold, warmup_score, n_nodes),
             up=np.ones(n_nodes, dtype=np.bool_),
             recent=recent,
             recent_count=np.zeros(n_nodes, dtype=np.int64),
-            blacklist=np.full(
-                (n_nodes, config.response.blacklist_capacity), -1, dtype=np.int64
-            ),
+            blacklist=np.full((n_nodes, config.response.blacklist_capacity), -1, dtype=np.int64),
             blacklist_count=np.zeros(n_nodes, dtype=np.int64),
             reputation=np.ones((n_nodes, 2), dtype=np.float64),
             ready_step=np.zeros(n_nodes, dtype=np.int64),

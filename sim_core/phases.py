@@ -16,8 +16,15 @@ from sim_core.adversaries.strategies import Ballot
 from sim_core.config import ModelConfig
 from sim_core.consensus import Outcome, decide
 from sim_core.detectors import Detector, thresholds_of_step
-from sim_core.ledger.blocks import Entries, decision_dtype, make_entries, pack_ballots
-from sim_core.ledger.blocks import SUPPORT, VOTE, proposal_dtype
+from sim_core.ledger.blocks import (
+    SUPPORT,
+    VOTE,
+    Entries,
+    decision_dtype,
+    make_entries,
+    pack_ballots,
+    proposal_dtype,
+)
 from sim_core.metrics import COVERED_REFERENCES
 from sim_core.network import Deliveries, Dissemination
 from sim_core.randomness import BLOCK_NODES, Streams
@@ -53,9 +60,7 @@ def observe(traffic: Traffic, step: int) -> Flows:
     return traffic.draw(step)
 
 
-def detect(
-    config: ModelConfig, detector: Detector, state: State, flows: Flows
-) -> Detection:
+def detect(config: ModelConfig, detector: Detector, state: State, flows: Flows) -> Detection:
     """Phase 2: return scores and alarms."""
     score = detector.score(state.detector, flows.x)
     threshold = thresholds_of_step(config.detector.threshold, state.threshold, score)
@@ -166,9 +171,7 @@ def propose(
         centroid=drafts.centroid[chosen],
         scale=drafts.scale[chosen],
     )
-    return published, np.sort(
-        np.array(supports, dtype=SUPPORT), order=["proposal", "node"]
-    )
+    return published, np.sort(np.array(supports, dtype=SUPPORT), order=["proposal", "node"])
 
 
 def _drafts(
@@ -214,13 +217,9 @@ def _matches(
 ) -> Mask:
     """Return which drafts lie within a signature: confirmed, pending, drafted (in this order)."""
     pending = state.proposals
-    centroid = np.concatenate(
-        [state.signatures.centroid, pending.centroid, drafts.centroid]
-    )
+    centroid = np.concatenate([state.signatures.centroid, pending.centroid, drafts.centroid])
     scale = np.concatenate([state.signatures.scale, pending.scale, drafts.scale])
-    proposer = np.concatenate(
-        [state.signatures.proposer, pending.proposer, drafts.node]
-    )
+    proposer = np.concatenate([state.signatures.proposer, pending.proposer, drafts.node])
     open_or_known = np.concatenate(
         [
             np.ones(len(state.signatures), dtype=np.bool_),
@@ -229,7 +228,7 @@ def _matches(
         ]
     )
     distance = root_mean_square_distance(drafts.centroid[:, None], centroid, scale)
-    near = (distance <= config.signature.match_radius) & open_or_known
+    near: Mask = (distance <= config.signature.match_radius) & open_or_known
     if not dissemination.shared:
         near &= proposer == drafts.node[:, None]
     return near
@@ -261,17 +260,10 @@ def vote(
 ) -> Entries:
     """Phase 6: each node votes once on each proposal that it holds; return the votes."""
     proposals = state.proposals
-    may = (
-        proposals.held
-        & proposals.electorate
-        & (proposals.ballots == Ballot.NONE)
-        & state.up
-    )
+    may = proposals.held & proposals.electorate & (proposals.ballots == Ballot.NONE) & state.up
     may &= (proposals.outcome == Outcome.PENDING)[:, None]
     row, node = np.nonzero(may)
-    ballots = cast_ballots(
-        config, state, detector, adversary, liars, streams, row, node
-    )
+    ballots = cast_ballots(config, state, detector, adversary, liars, streams, row, node)
     proposals.ballots[row, node] = ballots
     return make_entries(
         VOTE,
@@ -289,8 +281,7 @@ def decide_proposals(config: ModelConfig, state: State) -> Entries:
     rows = np.flatnonzero(proposals.outcome == Outcome.PENDING)
     ballots, electorate = proposals.ballots[rows], proposals.electorate[rows]
     accept, reject, abstain = (
-        (ballots == kind).sum(axis=1)
-        for kind in (Ballot.ACCEPT, Ballot.REJECT, Ballot.ABSTAIN)
+        (ballots == kind).sum(axis=1) for kind in (Ballot.ACCEPT, Ballot.REJECT, Ballot.ABSTAIN)
     )
     registered = electorate.sum(axis=1)
     outcome = decide(
@@ -384,7 +375,7 @@ def _judge(state: State, decided: Proposals) -> None:
 
 
 def churn(config: ModelConfig, streams: Streams, state: State) -> None:
-    """Phase 9: nodes crash and come back. (On the complete graph nobody moves.)"""
+    """Phase 9: nodes crash and come back; on the complete graph nobody moves."""
     if config.churn.crash_rate == 0:
         return
     u = streams.per_node(
@@ -393,9 +384,7 @@ def churn(config: ModelConfig, streams: Streams, state: State) -> None:
         lambda rng: rng.random(BLOCK_NODES),
         step=state.step,
     )
-    state.up = np.where(
-        state.up, u >= config.churn.crash_rate, u < config.churn.recovery_rate
-    )
+    state.up = np.where(state.up, u >= config.churn.crash_rate, u < config.churn.recovery_rate)
 
 
 def immune_nodes(state: State) -> Mask:

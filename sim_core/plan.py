@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import Field
+
 from sim_core.config import ExperimentConfig, Frozen, ModelConfig, Name
 from sim_core.errors import ConfigurationError
 from sim_core.identity import experiment_key, run_key
@@ -20,7 +22,7 @@ class Point(Frozen):
 
     label: Name
     """Short name for tables and plots."""
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
     """Top-level fields of the configuration that differ from the base, whole."""
 
 
@@ -60,9 +62,7 @@ def plan_runs(config: ExperimentConfig, points: Sequence[Point]) -> Plan:
             f"{len(points)} points x {config.experiment.replicates} replicates are {n_runs} runs, "
             f"more than limits.max_runs={config.limits.max_runs}"
         )
-    configs = tuple(
-        config.with_settings(point.settings).model_part() for point in points
-    )
+    configs = tuple(config.with_settings(point.settings).model_part() for point in points)
     runs: list[PlannedRun] = []
     seen: dict[str, str] = {}
     for index, (point, part) in enumerate(zip(points, configs, strict=True)):
@@ -100,8 +100,7 @@ def differing_values(configs: Sequence[ModelConfig]) -> tuple[dict[str, Scalar],
     only where they differ between points that made the same choice.
     """
     flat = [
-        _flatten(c.model_dump(mode="json", include=set(ModelConfig.model_fields)))
-        for c in configs
+        _flatten(c.model_dump(mode="json", include=set(ModelConfig.model_fields))) for c in configs
     ]
     keys = sorted({key for values in flat for key in values})
     differing = []
@@ -113,12 +112,8 @@ def differing_values(configs: Sequence[ModelConfig]) -> tuple[dict[str, Scalar],
         if len(set(present)) > 1 or (partly and not chosen):
             differing.append(key)
         elif partly and key.endswith(("share", "count")) and present != ["null"]:
-            differing.append(
-                key
-            )  # how many liars there are says more than that there are some
-    return tuple(
-        {key: values[key] for key in differing if key in values} for values in flat
-    )
+            differing.append(key)  # how many liars there are says more than that there are some
+    return tuple({key: values[key] for key in differing if key in values} for values in flat)
 
 
 def _flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Scalar]:

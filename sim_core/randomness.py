@@ -59,13 +59,9 @@ class Streams:
     root: int
     replicate: int
 
-    def generator(
-        self, purpose: Purpose, *, block: int = 0, step: int = 0
-    ) -> np.random.Generator:
+    def generator(self, purpose: Purpose, *, block: int = 0, step: int = 0) -> np.random.Generator:
         """Return the generator of one block at one step, always from its beginning."""
-        key = np.array(
-            stream_key(self.root, self.replicate, purpose, block), dtype=np.uint64
-        )
+        key = np.array(stream_key(self.root, self.replicate, purpose, block), dtype=np.uint64)
         counter = np.array([0, 0, 0, step], dtype=np.uint64)
         return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
@@ -79,7 +75,5 @@ class Streams:
     ) -> NDArray[Any]:
         """Return `[n_nodes, ...]`: `draw` gives `[64, ...]` for each block, surplus rows are cut."""
         blocks = range(-(-n_nodes // BLOCK_NODES))
-        parts = [
-            draw(self.generator(purpose, block=block, step=step)) for block in blocks
-        ]
+        parts = [draw(self.generator(purpose, block=block, step=step)) for block in blocks]
         return np.concatenate(parts)[:n_nodes]

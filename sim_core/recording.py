@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from sim_core.adversaries.strategies import Ballot
 from sim_core.config import ModelConfig
 from sim_core.consensus import Outcome
 from sim_core.ledger.blocks import (
@@ -19,16 +20,13 @@ from sim_core.ledger.blocks import (
 from sim_core.metrics import IMMUNE_NODES, auroc, confusion, score_histogram
 from sim_core.network import Deliveries, Dissemination
 from sim_core.phases import Detection, immune_nodes
-from sim_core.adversaries.strategies import Ballot
 from sim_core.state import Proposals, State
 from sim_core.traffic import Flows, Target, Traffic
 
 Mask = NDArray[np.bool_]
 
 
-def alert_entries(
-    traffic: Traffic, step: int, flows: Flows, detection: Detection
-) -> Entries:
+def alert_entries(traffic: Traffic, step: int, flows: Flows, detection: Detection) -> Entries:
     """Return an alert for each flagged flow, in order of node and flow."""
     node, flow = np.nonzero(detection.flagged)
     records = traffic.describe(step, flows, node, flow)
@@ -63,10 +61,8 @@ def record_metrics(
 ) -> Entries:
     """Return the row of metrics of this step; adds it to the totals.
 
-    Args:
-        decided: The proposals as they stood when this step's decisions fell.
-        counted: Nodes that were up while the step was observed `[n_nodes]`.
-        entries: The step's entries of all other kinds.
+    `decided` are the proposals as they stood when this step's decisions fell, `counted` the nodes
+    that were up while it was observed `[n_nodes]`, `entries` its entries of all other kinds.
     """
     honest = counted & ~liars
     histogram = score_histogram(detection.score, flows.y, honest)

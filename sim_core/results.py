@@ -155,9 +155,7 @@ def interval(values: Sequence[float | None]) -> Interval:
     >>> found.n, found.mean, round(found.ci_low, 3)
     (3, 2.0, -0.484)
     """
-    known = np.array(
-        [v for v in values if v is not None and math.isfinite(v)], dtype=np.float64
-    )
+    known = np.array([v for v in values if v is not None and math.isfinite(v)], dtype=np.float64)
     if known.size == 0:
         return Interval(0, None, None, None, None)
     mean = float(known.mean())
@@ -166,11 +164,7 @@ def interval(values: Sequence[float | None]) -> Interval:
     from scipy import stats
 
     sd = float(known.std(ddof=1))
-    half = (
-        float(stats.t.ppf((1 + CONFIDENCE) / 2, known.size - 1))
-        * sd
-        / math.sqrt(known.size)
-    )
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, known.size - 1)) * sd / math.sqrt(known.size)
     return Interval(int(known.size), mean, mean - half, mean + half, sd)
 
 
@@ -198,17 +192,13 @@ def metric_names(records: Sequence[RunRecord]) -> list[str]:
     return list(dict.fromkeys(name for record in records for name in record.metrics))
 
 
-def point_intervals(
-    records: Sequence[RunRecord], n_points: int
-) -> list[dict[str, Interval]]:
+def point_intervals(records: Sequence[RunRecord], n_points: int) -> list[dict[str, Interval]]:
     """Return, per point, the interval of each metric over its finished runs."""
     names = metric_names(records)
     points: list[dict[str, Interval]] = []
     for index in range(n_points):
         mine = [r for r in records if r.point_index == index and r.state == "finished"]
-        points.append(
-            {name: interval([r.metrics.get(name) for r in mine]) for name in names}
-        )
+        points.append({name: interval([r.metrics.get(name) for r in mine]) for name in names})
     return points
 
 
@@ -237,7 +227,7 @@ def steps_frame(ledger: Ledger, records: Sequence[RunRecord]) -> pd.DataFrame:
 
     Columns `run_id`, `label` and `replicate` come first; undefined values are NaN.
     """
-    table: Any = ENTRY_TABLES["metrics"].__table__  # type: ignore[attr-defined]
+    table = ENTRY_TABLES["metrics"]
     numbers = [record.number for record in records]
     rows: list[Any] = []
     with ledger.reading() as connection:
@@ -265,7 +255,7 @@ def steps_frame(ledger: Ledger, records: Sequence[RunRecord]) -> pd.DataFrame:
     frame = who.merge(frame, on="run", how="inner")
     frame = frame[frame["step"] < frame["horizon"]].drop(columns=["run", "horizon"])
     ratios = pd.DataFrame(
-        [derived_ratios(row) for row in frame.to_dict("records")],
+        [derived_ratios({name: row[name] for name in _COUNTS}) for row in frame.to_dict("records")],
         columns=list(derived_ratios(dict.fromkeys(_COUNTS, 0))),
         index=frame.index,
         dtype="float64",

@@ -72,12 +72,8 @@ def draft_signatures(
     exact = x.astype(np.float64)
     centroid = np.einsum("nbd,nb->nd", exact, weight) / count[:, None]
     deviation = exact - centroid[:, None]
-    variance = (
-        np.einsum("nbd,nbd,nb->nd", deviation, deviation, weight) / count[:, None]
-    )
-    excess = np.clip(
-        1 - threshold[:, None] / np.maximum(score, np.float32(1e-30)), 0, 1
-    )
+    variance = np.einsum("nbd,nbd,nb->nd", deviation, deviation, weight) / count[:, None]
+    excess = np.clip(1 - threshold[:, None] / np.maximum(score, np.float32(1e-30)), 0, 1)
     attack = support & (y > 0)
     is_true = 2 * attack.sum(axis=1) > count
     return Drafts(
@@ -128,8 +124,6 @@ def match_blacklists(
         row = np.searchsorted(number, blacklist[holders, slot])
         everyone = holders.size == len(x)
         flows = x if everyone else x[holders]
-        near = root_mean_square_distance(
-            flows, centroid[row][:, None], scale[row][:, None]
-        )
+        near = root_mean_square_distance(flows, centroid[row][:, None], scale[row][:, None])
         matched[holders] |= near <= radius
     return matched

@@ -88,9 +88,7 @@ def simulate(
     try:
         while True:
             first = model.state.step
-            last = min(
-                horizon, first - first % spec.checkpoint_every + spec.checkpoint_every
-            )
+            last = min(horizon, first - first % spec.checkpoint_every + spec.checkpoint_every)
             blocks, rows = _advance(
                 model, spec, last, deadline=began + spec.max_seconds, clock=clock
             )

@@ -174,11 +174,7 @@ class State:
 
         def part(prefix: str) -> dict[str, Any]:
             start = prefix + "."
-            return {
-                k.removeprefix(start): v
-                for k, v in arrays.items()
-                if k.startswith(start)
-            }
+            return {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)}
 
         values: dict[str, Any] = {}
         for item in fields(cls):

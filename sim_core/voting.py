@@ -59,15 +59,11 @@ def _honest(
     settings = config.voting
     centroid, scale = state.proposals.centroid[rows], state.proposals.scale[rows]
     score = detector.score(state.detector, centroid[:, None], nodes)[:, 0]
-    distance = root_mean_square_distance(
-        state.recent[nodes], centroid[:, None], scale[:, None]
-    )
+    distance = root_mean_square_distance(state.recent[nodes], centroid[:, None], scale[:, None])
     filled = np.minimum(state.recent_count[nodes], RECENT_FLOWS)
     present = np.arange(RECENT_FLOWS) < filled[:, None]
     covered = ((distance <= config.signature.match_radius) & present).sum(axis=1)
-    accept = (score > state.threshold[nodes]) & (
-        covered <= settings.max_benign_coverage * filled
-    )
+    accept = (score > state.threshold[nodes]) & (covered <= settings.max_benign_coverage * filled)
     ballot = np.where(accept, Ballot.ACCEPT, Ballot.REJECT)
     ballot = np.where(filled < settings.min_history, Ballot.ABSTAIN, ballot)
     if settings.unseen == "abstain":
@@ -97,8 +93,7 @@ def _competent(
     for proposal_row in np.unique(rows):
         mine = rows == proposal_row
         right[mine] = (
-            luck(int(proposals.number[proposal_row]))[nodes[mine]]
-            < config.voting.competence
+            luck(int(proposals.number[proposal_row]))[nodes[mine]] < config.voting.competence
         )
     accept = proposals.is_true[rows] == right
     return np.where(accept, Ballot.ACCEPT, Ballot.REJECT).astype(np.uint8)

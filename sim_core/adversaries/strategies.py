@@ -37,9 +37,7 @@ class Adversary(Protocol):
         `support` `[n_liars, n_flows]` are the flows that an honest node in their place would use.
         """
 
-    def ballots(
-        self, opinion: NDArray[np.uint8], own: NDArray[np.bool_]
-    ) -> NDArray[np.uint8]:
+    def ballots(self, opinion: NDArray[np.uint8], own: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """Return the liars' ballots from their honest opinions; `own`: they are the proposer."""
 
 
@@ -57,9 +55,7 @@ class Honest:
         del score, flagged, config
         return support
 
-    def ballots(
-        self, opinion: NDArray[np.uint8], own: NDArray[np.bool_]
-    ) -> NDArray[np.uint8]:
+    def ballots(self, opinion: NDArray[np.uint8], own: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """Return the honest opinion."""
         del own
         return opinion
@@ -68,9 +64,7 @@ class Honest:
 class Flipper(Honest):
     """Votes the opposite of what its own detector says; proposes like an honest node."""
 
-    def ballots(
-        self, opinion: NDArray[np.uint8], own: NDArray[np.bool_]
-    ) -> NDArray[np.uint8]:
+    def ballots(self, opinion: NDArray[np.uint8], own: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """Return accept for reject and reject for accept."""
         del own
         flipped = np.array(
@@ -101,9 +95,7 @@ class Poisoner(Honest):
         np.put_along_axis(chosen, rank[:, :n_chosen], True, axis=1)
         return chosen & ~flagged
 
-    def ballots(
-        self, opinion: NDArray[np.uint8], own: NDArray[np.bool_]
-    ) -> NDArray[np.uint8]:
+    def ballots(self, opinion: NDArray[np.uint8], own: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """Return the honest opinion, and accept for its own proposal."""
         return np.where(own, np.uint8(Ballot.ACCEPT), opinion)
 
@@ -131,9 +123,7 @@ def choose_liars(config: ModelConfig, streams: Streams) -> NDArray[np.bool_]:
     liars = np.zeros(n_nodes, dtype=np.bool_)
     if settings.kind == "none":
         return liars
-    count = (
-        round(settings.share * n_nodes) if settings.count is None else settings.count
-    )
+    count = round(settings.share * n_nodes) if settings.count is None else settings.count
     order = streams.per_node("adversary", n_nodes, lambda rng: rng.random(BLOCK_NODES))
     liars[np.argsort(order, kind="stable")[:count]] = True
     return liars

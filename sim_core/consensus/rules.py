@@ -25,9 +25,7 @@ class Outcome(IntEnum):
     EXPIRED = 3
 
 
-def majority(
-    config: MajorityConsensus, accept: Counts, base: Counts
-) -> NDArray[np.bool_]:
+def majority(config: MajorityConsensus, accept: Counts, base: Counts) -> NDArray[np.bool_]:
     """Return whether more than half accept.
 
     >>> majority(MajorityConsensus(), np.array([5, 6]), np.array([10, 10]))

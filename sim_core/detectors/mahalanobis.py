@@ -31,8 +31,8 @@ class Mahalanobis:
     def init(self, n_nodes: int, warmup: NDArray[np.float32]) -> DetectorState:
         """Return mean `[n_nodes, D]`, covariance and factor `[n_nodes, D, D]` of the warm-up."""
         exact = warmup.astype(np.float64)
-        mean = exact.mean(axis=1)
-        deviation = exact - mean[:, None]
+        mean: NDArray[np.float64] = exact.mean(axis=1)
+        deviation = exact - mean[:, None, :]
         covariance = np.einsum("nbi,nbj->nij", deviation, deviation) / warmup.shape[1]
         start = {
             "mean": mean,
@@ -49,9 +49,7 @@ class Mahalanobis:
     ) -> NDArray[np.float32]:
         """Return scores `[n, n_flows]`: y with L y = z by forward substitution, mean of y squared."""
         take = slice(None) if rows is None else rows
-        mean, covariance, factor = (
-            state[k][take] for k in ("mean", "covariance", "factor")
-        )
+        mean, covariance, factor = (state[k][take] for k in ("mean", "covariance", "factor"))
         z = x - mean.astype(np.float32)[:, None]
         z *= (1 / _sd(covariance)).astype(np.float32)[:, None]
         lower = factor.astype(np.float32)
@@ -59,9 +57,7 @@ class Mahalanobis:
             if j:
                 z[:, :, j] -= np.einsum("nbk,nk->nb", z[:, :, :j], lower[:, j, :j])
             z[:, :, j] /= lower[:, j, j, None]
-        scores: NDArray[np.float32] = np.einsum("nbd,nbd->nb", z, z) / np.float32(
-            x.shape[2]
-        )
+        scores: NDArray[np.float32] = np.einsum("nbd,nbd->nb", z, z) / np.float32(x.shape[2])
         return scores
 
     def learn(
@@ -97,9 +93,7 @@ class Mahalanobis:
             pivot = matrix[:, j, j] - np.einsum("nk,nk->n", row, row)
             factor[:, j, j] = np.sqrt(np.maximum(pivot, self._config.ridge))
             if j + 1 < n_features:
-                below = matrix[:, j + 1 :, j] - np.einsum(
-                    "nik,nk->ni", factor[:, j + 1 :, :j], row
-                )
+                below = matrix[:, j + 1 :, j] - np.einsum("nik,nk->ni", factor[:, j + 1 :, :j], row)
                 factor[:, j + 1 :, j] = below / factor[:, j, j, None]
         return factor
 

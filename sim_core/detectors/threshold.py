@@ -26,9 +26,7 @@ def initial_thresholds(
 ) -> NDArray[np.float32]:
     """Return each node's threshold `[n_nodes]` after warm-up `[n_nodes or 1, n_warmup]`."""
     if config.mode == "calibrated":
-        return np.broadcast_to(
-            upper_quantile(warmup_score, config.share), n_nodes
-        ).copy()
+        return np.broadcast_to(upper_quantile(warmup_score, config.share), n_nodes).copy()
     return np.full(n_nodes, config.value, dtype=np.float32)
 
 

@@ -54,9 +54,7 @@ class ZScore:
         if self._config.aggregate == "max":
             largest: NDArray[np.float32] = np.abs(z).max(axis=2)
             return largest
-        scores: NDArray[np.float32] = np.einsum("nbd,nbd->nb", z, z) / np.float32(
-            x.shape[2]
-        )
+        scores: NDArray[np.float32] = np.einsum("nbd,nbd->nb", z, z) / np.float32(x.shape[2])
         return scores
 
     def learn(
@@ -67,9 +65,7 @@ class ZScore:
         if self._config.robust:
             x = clip_to(x, mean, np.sqrt(variance), ROBUST_WIDTH)
         deviation, count, shift = masked_deviation(x, mean, mask)
-        square = (
-            np.einsum("nbd,nbd->nd", deviation, deviation).astype(np.float64) / count
-        )
+        square = np.einsum("nbd,nbd->nd", deviation, deviation).astype(np.float64) / count
         rate = self._config.learning_rate * mask.any(axis=1, keepdims=True)
         moved = rate * shift
         return {

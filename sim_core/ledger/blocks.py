@@ -44,9 +44,7 @@ ALERT = np.dtype(
     ]
 )
 SUPPORT = np.dtype([("step", "<u4"), ("proposal", "<u4"), ("node", "<u4")])
-VOTE = np.dtype(
-    [("step", "<u4"), ("proposal", "<u4"), ("node", "<u4"), ("ballot", "u1")]
-)
+VOTE = np.dtype([("step", "<u4"), ("proposal", "<u4"), ("node", "<u4"), ("ballot", "u1")])
 METRIC_COUNTS = (
     "tp",
     "fp",
@@ -84,9 +82,7 @@ METRIC_VALUES = (
     "reputation_dishonest",
 )
 METRICS = np.dtype(
-    [("step", "<u4")]
-    + [(n, "<i8") for n in METRIC_COUNTS]
-    + [(n, "<f8") for n in METRIC_VALUES]
+    [("step", "<u4")] + [(n, "<i8") for n in METRIC_COUNTS] + [(n, "<f8") for n in METRIC_VALUES]
 )
 
 
@@ -168,7 +164,7 @@ def unpack_ballots(packed: NDArray[np.uint8], n_nodes: int) -> NDArray[np.uint8]
     [[1, 2, 3, 0, 1]]
     """
     shifts = np.array([0, 2, 4, 6], dtype=np.uint8)
-    quads = (packed[..., None] >> shifts) & 3
+    quads: NDArray[np.uint8] = (packed[..., None] >> shifts) & np.uint8(3)
     return quads.reshape(len(packed), packed.shape[1] * 4)[:, :n_nodes]
 
 
@@ -189,9 +185,7 @@ def first_hash(run_key: str) -> bytes:
 
 def block_hash(previous: bytes, step: int, digests: tuple[bytes, ...]) -> bytes:
     """Return the hash of a block from its predecessor's and the digests in the order of KINDS."""
-    return hashlib.sha256(
-        previous + struct.pack("<Q", step) + b"".join(digests)
-    ).digest()
+    return hashlib.sha256(previous + struct.pack("<Q", step) + b"".join(digests)).digest()
 
 
 @dataclass(frozen=True)

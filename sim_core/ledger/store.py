@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import (
+from sqlalchemy import Table, func, (
     Connection,
     Engine,
     create_engine,
@@ -27,16 +27,19 @@ from sqlmodel import SQLModel
 
 from sim_core.checkpoint import CheckpointFolder, Stored
 from sim_core.errors import OwnershipLost, WorkspaceError
-from sim_core.ledger import tables
 from sim_core.ledger.blocks import KEPT, KINDS, Block, Entries
 from sim_core.ledger.tables import (
+    BLOCKS,
+    CHECKPOINTS,
     ENTRY_TABLES,
+    EXPERIMENT_RUNS,
+    EXPERIMENTS,
+    RUNS,
     SCHEMA_VERSION,
-    CheckpointFile,
+    SUMMARIES,
     Experiment,
     ExperimentRun,
     Run,
-    Summary,
 )
 from sim_core.simulate import RunSpec, Segment
 
@@ -65,9 +68,7 @@ def open_engine(path: Path, *, synchronous: str = "NORMAL") -> Engine:
     Raises:
         WorkspaceError: the file cannot be opened, or is newer than this program.
     """
-    engine = create_engine(
-        f"sqlite:///{path}", connect_args={"timeout": BUSY_MILLISECONDS / 1000}
-    )
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_MILLISECONDS / 1000})
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, record: Any) -> None:
@@ -101,16 +102,14 @@ def open_engine(path: Path, *, synchronous: str = "NORMAL") -> Engine:
 class Ledger:
     """All access to one ledger database; may be used from several threads."""
 
-    def __init__(
-        self, engine: Engine, checkpoints: CheckpointFolder, *, keep: int = 2
-    ) -> None:
+    def __init__(self, engine: Engine, checkpoints: CheckpointFolder, *, keep: int = 2) -> None:
         """Use an engine of `open_engine`, and keep the last `keep` checkpoints of a run."""
         self.engine = engine
         self._checkpoints = checkpoints
         self._keep = keep
         self._writing = threading.Lock()
         self._inserts = {kind: _insert_sql(t) for kind, t in ENTRY_TABLES.items()}
-        self._insert_block = _insert_sql(tables.Block)
+        self._insert_block = _insert_sql(BLOCKS)
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
@@ -143,15 +142,11 @@ class Ledger:
         """
         with self._transaction() as connection:
             columns = experiment.model_dump()
-            statement = insert(Experiment).values(**columns)
+            statement = insert(EXPERIMENTS).values(**columns)
             connection.execute(
                 statement.on_conflict_do_update(
                     index_elements=["name"],
-                    set_={
-                        k: v
-                        for k, v in columns.items()
-                        if k not in ("name", "created_at")
-                    },
+                    set_={k: v for k, v in columns.items() if k not in ("name", "created_at")},
                 )
             )
             for start in range(0, len(planned), 1000):
@@ -172,7 +167,7 @@ class Ledger:
         config_of: Any,
     ) -> None:
         connection.execute(
-            insert(Run).on_conflict_do_nothing(),
+            insert(RUNS).on_conflict_do_nothing(),
             [
                 Run(
                     run_key=spec.run_key,
@@ -188,17 +183,17 @@ class Ledger:
         )
         keys = [spec.run_key for _, spec in planned]
         found = connection.execute(
-            select(Run.run_key, Run.id).where(Run.run_key.in_(keys))
+            select(RUNS.c.run_key, RUNS.c.id).where(RUNS.c.run_key.in_(keys))
         )
-        ids = {key: number for key, number in found}
-        statement = insert(ExperimentRun)
+        ids = {row.run_key: row.id for row in found}
+        statement = insert(EXPERIMENT_RUNS)
         connection.execute(
             statement.on_conflict_do_update(
                 index_elements=["experiment", "run"],
                 set_={
                     "point": statement.excluded.point,
-                    "published": (ExperimentRun.horizon == statement.excluded.horizon)
-                    & ExperimentRun.published,
+                    "published": (EXPERIMENT_RUNS.c.horizon == statement.excluded.horizon)
+                    & EXPERIMENT_RUNS.c.published,
                     "horizon": statement.excluded.horizon,
                 },
             ),
@@ -217,26 +212,22 @@ class Ledger:
     def experiment(self, name: str) -> Experiment | None:
         """Return the row of an experiment, or None."""
         with self.reading() as connection:
-            row = connection.execute(
-                select(*_columns(Experiment)).where(Experiment.name == name)
-            )
+            row = connection.execute(select(EXPERIMENTS).where(EXPERIMENTS.c.name == name))
             found = row.mappings().one_or_none()
         return Experiment(**found) if found else None
 
     def experiments(self) -> list[Experiment]:
         """Return all experiments, the latest first."""
         with self.reading() as connection:
-            rows = connection.execute(
-                select(*_columns(Experiment)).order_by(Experiment.updated_at.desc())
-            )
+            rows = connection.execute(select(EXPERIMENTS).order_by(EXPERIMENTS.c.updated_at.desc()))
             return [Experiment(**row) for row in rows.mappings()]
 
     def set_experiment(self, name: str, **values: Any) -> None:
         """Change columns of an experiment."""
         with self._transaction() as connection:
             connection.execute(
-                update(Experiment)
-                .where(Experiment.name == name)
+                update(EXPERIMENTS)
+                .where(EXPERIMENTS.c.name == name)
                 .values(updated_at=time.time(), **values)
             )
 
@@ -244,21 +235,21 @@ class Ledger:
         """Return the runs of an experiment with their summaries, by point and replicate."""
         statement = (
             select(
-                *_columns(Run),
-                ExperimentRun.point,
-                ExperimentRun.horizon,
-                ExperimentRun.mlflow_run_id,
-                ExperimentRun.published,
-                Summary.metrics.label("summary"),
-                Summary.head.label("summary_head"),
+                RUNS,
+                EXPERIMENT_RUNS.c.point,
+                EXPERIMENT_RUNS.c.horizon,
+                EXPERIMENT_RUNS.c.mlflow_run_id,
+                EXPERIMENT_RUNS.c.published,
+                SUMMARIES.c.metrics.label("summary"),
+                SUMMARIES.c.head.label("summary_head"),
             )
-            .join(ExperimentRun, ExperimentRun.run == Run.id)
+            .join(EXPERIMENT_RUNS, EXPERIMENT_RUNS.c.run == RUNS.c.id)
             .outerjoin(
-                Summary,
-                (Summary.run == Run.id) & (Summary.horizon == ExperimentRun.horizon),
+                SUMMARIES,
+                (SUMMARIES.c.run == RUNS.c.id) & (SUMMARIES.c.horizon == EXPERIMENT_RUNS.c.horizon),
             )
-            .where(ExperimentRun.experiment == name)
-            .order_by(ExperimentRun.point, ExperimentRun.replicate)
+            .where(EXPERIMENT_RUNS.c.experiment == name)
+            .order_by(EXPERIMENT_RUNS.c.point, EXPERIMENT_RUNS.c.replicate)
         )
         with self.reading() as connection:
             return [dict(row) for row in connection.execute(statement).mappings()]
@@ -267,12 +258,12 @@ class Ledger:
         """Return how many entries and blocks the ledger holds of each run."""
         counts: dict[int, int] = dict.fromkeys(runs, 0)
         with self.reading() as connection:
-            for table in (*ENTRY_TABLES.values(), tables.Block):
+            for table in (*ENTRY_TABLES.values(), BLOCKS):
                 for start in range(0, len(runs), 500):
                     rows = connection.execute(
-                        select(table.run, func.count())  # type: ignore[attr-defined]
-                        .where(table.run.in_(runs[start : start + 500]))  # type: ignore[attr-defined]
-                        .group_by(table.run)  # type: ignore[attr-defined]
+                        select(table.c.run, func.count())
+                        .where(table.c.run.in_(runs[start : start + 500]))
+                        .group_by(table.c.run)
                     )
                     for run, count in rows:
                         counts[run] += count
@@ -282,8 +273,8 @@ class Ledger:
         """Note that a run of an experiment is complete in MLflow."""
         with self._transaction() as connection:
             connection.execute(
-                update(ExperimentRun)
-                .where(ExperimentRun.experiment == name, ExperimentRun.run == run)
+                update(EXPERIMENT_RUNS)
+                .where(EXPERIMENT_RUNS.c.experiment == name, EXPERIMENT_RUNS.c.run == run)
                 .values(mlflow_run_id=mlflow_run_id, published=True)
             )
 
@@ -298,18 +289,18 @@ class Ledger:
         with self._transaction() as connection:
             for spec in specs:
                 connection.execute(
-                    update(Run)
-                    .where(Run.run_key == spec.run_key)
+                    update(RUNS)
+                    .where(RUNS.c.run_key == spec.run_key)
                     .values(
-                        epoch=Run.epoch + 1,
+                        epoch=RUNS.c.epoch + 1,
                         state="running",
                         error=None,
                         claimed_at=text(f"coalesce(claimed_at, {time.time():.3f})"),
                     )
                 )
                 row = connection.execute(
-                    select(Run.id, Run.epoch, Run.steps, Run.detail).where(
-                        Run.run_key == spec.run_key
+                    select(RUNS.c.id, RUNS.c.epoch, RUNS.c.steps, RUNS.c.detail).where(
+                        RUNS.c.run_key == spec.run_key
                     )
                 ).one()
                 steps = row.steps
@@ -318,15 +309,15 @@ class Ledger:
                     steps = 0
                 found = connection.execute(
                     select(
-                        CheckpointFile.name,
-                        CheckpointFile.sha256,
-                        CheckpointFile.n_bytes,
+                        CHECKPOINTS.c.name,
+                        CHECKPOINTS.c.sha256,
+                        CHECKPOINTS.c.n_bytes,
                     )
                     .where(
-                        CheckpointFile.run == row.id,
-                        CheckpointFile.step <= spec.config.simulation.steps,
+                        CHECKPOINTS.c.run == row.id,
+                        CHECKPOINTS.c.step <= spec.config.simulation.steps,
                     )
-                    .order_by(CheckpointFile.step.desc())
+                    .order_by(CHECKPOINTS.c.step.desc())
                 )
                 stored = tuple(Stored(*checkpoint) for checkpoint in found)
                 claims.append(Claim(row.id, spec.run_key, row.epoch, steps, stored))
@@ -345,8 +336,8 @@ class Ledger:
         values: dict[str, Any] = {
             "state": "finished" if segment.summary is not None else "running",
             "n_features": segment.n_features,
-            "wall_seconds": Run.wall_seconds + segment.resources.wall_seconds,
-            "cpu_seconds": Run.cpu_seconds + segment.resources.cpu_seconds,
+            "wall_seconds": RUNS.c.wall_seconds + segment.resources.wall_seconds,
+            "cpu_seconds": RUNS.c.cpu_seconds + segment.resources.cpu_seconds,
             "peak_rss_mb": segment.resources.peak_rss_mb,
         }
         if advances:
@@ -365,9 +356,7 @@ class Ledger:
                 )
             if segment.summary is not None:
                 self._add_summary(connection, claim.run, segment)
-            old = self._keep_checkpoint(
-                connection, claim.run, segment.next_step, stored
-            )
+            old = self._keep_checkpoint(connection, claim.run, segment.next_step, stored)
         for name in old:
             self._checkpoints.remove(name)
 
@@ -385,25 +374,21 @@ class Ledger:
         with self._transaction() as connection:
             for run, reason in runs.items():
                 connection.execute(
-                    update(Run)
-                    .where(Run.id == run)
-                    .values(state="quarantined", error=reason)
+                    update(RUNS).where(RUNS.c.id == run).values(state="quarantined", error=reason)
                 )
 
     def release(self, run_keys: Iterable[str]) -> None:
         """Lift quarantine: these runs passed validation."""
         with self._transaction() as connection:
             connection.execute(
-                update(Run)
-                .where(Run.run_key.in_(list(run_keys)), Run.state == "quarantined")
+                update(RUNS)
+                .where(RUNS.c.run_key.in_(list(run_keys)), RUNS.c.state == "quarantined")
                 .values(state="finished", error=None)
             )
 
     def _fence(self, connection: Connection, claim: Claim, **values: Any) -> None:
         changed = connection.execute(
-            update(Run)
-            .where(Run.id == claim.run, Run.epoch == claim.epoch)
-            .values(**values)
+            update(RUNS).where(RUNS.c.id == claim.run, RUNS.c.epoch == claim.epoch).values(**values)
         )
         if changed.rowcount != 1:
             raise OwnershipLost(
@@ -412,18 +397,16 @@ class Ledger:
             )
 
     def _erase(self, connection: Connection, run: int, *, detail: str) -> None:
-        for table in (*ENTRY_TABLES.values(), tables.Block, Summary, CheckpointFile):
-            connection.execute(delete(table).where(table.run == run))  # type: ignore[attr-defined]
+        for table in (*ENTRY_TABLES.values(), BLOCKS, SUMMARIES, CHECKPOINTS):
+            connection.execute(delete(table).where(table.c.run == run))
         connection.execute(
-            update(Run)
-            .where(Run.id == run)
-            .values(
-                detail=detail, steps=0, head=None, wall_seconds=0.0, cpu_seconds=0.0
-            )
+            update(RUNS)
+            .where(RUNS.c.id == run)
+            .values(detail=detail, steps=0, head=None, wall_seconds=0.0, cpu_seconds=0.0)
         )
 
     def _add_summary(self, connection: Connection, run: int, segment: Segment) -> None:
-        statement = insert(Summary).values(
+        statement = insert(SUMMARIES).values(
             run=run,
             horizon=segment.next_step,
             head=segment.head.hex(),
@@ -446,9 +429,7 @@ class Ledger:
         if stored is None:
             return []
         replaced = connection.execute(
-            select(CheckpointFile.name).where(
-                CheckpointFile.run == run, CheckpointFile.step == step
-            )
+            select(CHECKPOINTS.c.name).where(CHECKPOINTS.c.run == run, CHECKPOINTS.c.step == step)
         ).scalars()
         old = [name for name in replaced if name != stored.name]
         values = {
@@ -457,20 +438,20 @@ class Ledger:
             "n_bytes": stored.n_bytes,
         }
         connection.execute(
-            insert(CheckpointFile)
+            insert(CHECKPOINTS)
             .values(run=run, step=step, **values)
             .on_conflict_do_update(index_elements=["run", "step"], set_=values)
         )
         surplus = connection.execute(
-            select(CheckpointFile.step, CheckpointFile.name)
-            .where(CheckpointFile.run == run)
-            .order_by(CheckpointFile.step.desc())
+            select(CHECKPOINTS.c.step, CHECKPOINTS.c.name)
+            .where(CHECKPOINTS.c.run == run)
+            .order_by(CHECKPOINTS.c.step.desc())
             .offset(self._keep)
         ).all()
         for surplus_step, name in surplus:
             connection.execute(
-                delete(CheckpointFile).where(
-                    CheckpointFile.run == run, CheckpointFile.step == surplus_step
+                delete(CHECKPOINTS).where(
+                    CHECKPOINTS.c.run == run, CHECKPOINTS.c.step == surplus_step
                 )
             )
             old.append(name)
@@ -504,15 +485,11 @@ def entries_of(rows: Sequence[Sequence[Any]], dtype: np.dtype[np.void]) -> Entri
         if field.subdtype is not None:
             for position, value in enumerate(values):
                 if len(value) != field.itemsize:
-                    raise ValueError(
-                        f"{name} has {len(value)} bytes, expected {field.itemsize}"
-                    )
+                    raise ValueError(f"{name} has {len(value)} bytes, expected {field.itemsize}")
                 entries[name][position] = np.frombuffer(value, dtype=field.base)
         else:
             numbers = [np.nan if value is None else value for value in values]
-            if field.kind != "f" and any(
-                not isinstance(number, int) for number in numbers
-            ):
+            if field.kind != "f" and any(not isinstance(number, int) for number in numbers):
                 raise ValueError(f"{name} is not a whole number")
             try:
                 entries[name] = numbers
@@ -525,15 +502,11 @@ def _block_row(run: int, block: Block) -> tuple[Any, ...]:
     return (run, block.step, block.previous, block.hash, *block.digests)
 
 
-def _insert_sql(table: type[SQLModel]) -> str:
-    columns = [column.name for column in _columns(table)]
+def _insert_sql(table: Table) -> str:
+    columns = table.columns.keys()
     marks = ", ".join("?" * len(columns))
     names = ", ".join(columns)
-    return f"INSERT INTO {table.__tablename__} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608 - names come from the schema
-
-
-def _columns(table: type[SQLModel]) -> list[Any]:
-    return list(table.__table__.columns)  # type: ignore[attr-defined]  # set by table=True
+    return f"INSERT INTO {table.name} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608 - names come from the schema
 
 
 __all__ = ["KINDS", "Claim", "Ledger", "entries_of", "entry_rows", "open_engine"]

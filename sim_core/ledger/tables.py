@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, Column, Index, LargeBinary
+from sqlalchemy import JSON, Column, Index, LargeBinary, Table
 from sqlmodel import Field, SQLModel
 
 SCHEMA_VERSION = 1
@@ -213,12 +213,24 @@ class StepMetrics(SQLModel, table=True):
     reputation_dishonest: float | None
 
 
-ENTRY_TABLES: dict[str, type[SQLModel]] = {
-    "alert": Alert,
-    "proposal": Proposal,
-    "support": Support,
-    "vote": Vote,
-    "decision": Decision,
-    "metrics": StepMetrics,
+def core_table(model: type[SQLModel]) -> Table:
+    """Return the SQLAlchemy table of a model, for Core statements with bulk rows."""
+    table: Table = model.__table__  # type: ignore[attr-defined]  # set by table=True
+    return table
+
+
+EXPERIMENTS = core_table(Experiment)
+RUNS = core_table(Run)
+EXPERIMENT_RUNS = core_table(ExperimentRun)
+SUMMARIES = core_table(Summary)
+CHECKPOINTS = core_table(CheckpointFile)
+BLOCKS = core_table(Block)
+ENTRY_TABLES: dict[str, Table] = {
+    "alert": core_table(Alert),
+    "proposal": core_table(Proposal),
+    "support": core_table(Support),
+    "vote": core_table(Vote),
+    "decision": core_table(Decision),
+    "metrics": core_table(StepMetrics),
 }
 """The table of each kind of entry."""

@@ -8,7 +8,6 @@ from typing import Any
 
 from sqlalchemy import select
 
-from sim_core.ledger import tables
 from sim_core.ledger.blocks import (
     KEPT,
     KINDS,
@@ -18,7 +17,7 @@ from sim_core.ledger.blocks import (
     first_hash,
 )
 from sim_core.ledger.store import Ledger, entries_of
-from sim_core.ledger.tables import ENTRY_TABLES, Run, Summary
+from sim_core.ledger.tables import BLOCKS, ENTRY_TABLES, SUMMARIES
 
 STEPS_AT_ONCE = 1_000
 
@@ -63,40 +62,28 @@ def _breaks(ledger: Ledger, run: Any) -> Iterator[Break]:
             return
         for kind, found in recomputed.items():
             if found != block[kind]:
-                reason = (
-                    found if isinstance(found, str) else "its rows give another digest"
-                )
+                reason = found if isinstance(found, str) else "its rows give another digest"
                 yield Break(key, step, kind, f"{kind} entries of step {step}: {reason}")
         if block["previous"] != previous:
-            yield Break(
-                key, step, "block", f"block {step} does not follow block {step - 1}"
-            )
+            yield Break(key, step, "block", f"block {step} does not follow block {step - 1}")
         digests = tuple(block[kind] for kind in KINDS)
         previous = block_hash(block["previous"], step, digests)
         if block["hash"] != previous:
-            yield Break(
-                key, step, "block", f"the hash of block {step} does not recompute"
-            )
+            yield Break(key, step, "block", f"the hash of block {step} does not recompute")
         if summaries.get(step + 1, previous.hex()) != previous.hex():
-            yield Break(
-                key, step, "head", f"the summary at step {step + 1} names another head"
-            )
+            yield Break(key, step, "head", f"the summary at step {step + 1} names another head")
     if step + 1 != run["steps"]:
-        yield Break(
-            key, step + 1, "block", f"{step + 1} blocks, but {run['steps']} steps"
-        )
+        yield Break(key, step + 1, "block", f"{step + 1} blocks, but {run['steps']} steps")
     if run["head"] is not None and run["head"] != previous.hex():
-        yield Break(
-            key, step, "head", "the stored head is not the hash of the last block"
-        )
+        yield Break(key, step, "head", "the stored head is not the hash of the last block")
 
 
 def _summaries(ledger: Ledger, run: int) -> dict[int, str]:
     with ledger.reading() as connection:
         rows = connection.execute(
-            select(Summary.horizon, Summary.head).where(Summary.run == run)
+            select(SUMMARIES.c.horizon, SUMMARIES.c.head).where(SUMMARIES.c.run == run)
         )
-        return {horizon: head for horizon, head in rows}
+        return {row.horizon: row.head for row in rows}
 
 
 def _blocks(ledger: Ledger, run: Any) -> Iterator[tuple[Any, dict[str, bytes | str]]]:
@@ -106,25 +93,24 @@ def _blocks(ledger: Ledger, run: Any) -> Iterator[tuple[Any, dict[str, bytes | s
     """
     dtypes = entry_dtypes(run["n_nodes"], run["n_features"])
     kept = KEPT[run["detail"]]
-    block_table: Any = tables.Block.__table__  # type: ignore[attr-defined]
     for start in range(0, max(run["steps"], 1), STEPS_AT_ONCE):
         with ledger.reading() as connection:
             blocks = (
                 connection.execute(
-                    select(block_table)
+                    select(BLOCKS)
                     .where(
-                        block_table.c.run == run["id"],
-                        block_table.c.step >= start,
-                        block_table.c.step < start + STEPS_AT_ONCE,
+                        BLOCKS.c.run == run["id"],
+                        BLOCKS.c.step >= start,
+                        BLOCKS.c.step < start + STEPS_AT_ONCE,
                     )
-                    .order_by(block_table.c.step)
+                    .order_by(BLOCKS.c.step)
                 )
                 .mappings()
                 .all()
             )
             rows: dict[str, dict[int, list[Any]]] = {}
             for kind in kept:
-                table: Any = ENTRY_TABLES[kind].__table__  # type: ignore[attr-defined]
+                table = ENTRY_TABLES[kind]
                 by_step = rows.setdefault(kind, {})
                 for row in connection.execute(
                     select(*list(table.columns)[1:])
@@ -140,9 +126,7 @@ def _blocks(ledger: Ledger, run: Any) -> Iterator[tuple[Any, dict[str, bytes | s
             found: dict[str, bytes | str] = {}
             for kind in sorted(kept):
                 try:
-                    entries = entries_of(
-                        rows[kind].pop(block["step"], []), dtypes[kind]
-                    )
+                    entries = entries_of(rows[kind].pop(block["step"], []), dtypes[kind])
                     found[kind] = digest(kind, entries)
                 except ValueError as error:
                     found[kind] = str(error)

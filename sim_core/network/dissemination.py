@@ -92,7 +92,8 @@ class Isolated(SharedLedger):
 
     def electorate(self, proposers: NDArray[Any], n_nodes: int) -> Mask:
         """Return the proposer alone for each proposal."""
-        return np.arange(n_nodes) == np.asarray(proposers)[:, None]
+        own: Mask = np.arange(n_nodes) == np.asarray(proposers)[:, None]
+        return own
 
     def travel(
         self,

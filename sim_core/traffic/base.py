@@ -52,10 +52,17 @@ class Target:
 class Traffic(Protocol):
     """A source of flows; a pure function of configuration, streams and step."""
 
-    feature_names: tuple[str, ...]
-    families: tuple[str, ...]
-    """Names of the attack families; label k is `families[k - 1]`."""
-    targets: tuple[Target, ...]
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the features, in the order of the last axis of `Flows.x`."""
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """Names of the attack families; label k is `families[k - 1]`."""
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """What should be noticed."""
 
     def warmup(self) -> NDArray[np.float32]:
         """Return benign flows `[n_nodes or 1, n_warmup, n_features]` for detector and threshold."""
@@ -81,11 +88,7 @@ def scramble(*parts: NDArray[Any] | int) -> NDArray[np.uint64]:
     state = np.zeros(1, dtype=np.uint64)
     with np.errstate(over="ignore"):
         for part in parts:
-            state = (
-                state
-                + np.asarray(part, dtype=np.uint64)
-                + np.uint64(0x9E3779B97F4A7C15)
-            )
+            state = state + np.asarray(part, dtype=np.uint64) + np.uint64(0x9E3779B97F4A7C15)
             state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
             state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
             state = state ^ (state >> np.uint64(31))

@@ -30,16 +30,14 @@ from sim_core.traffic.base import (
 )
 
 SYMBOLIC = ("protocol_type", "service", "flag")
-COLUMNS = tuple(
-    """duration protocol_type service flag src_bytes dst_bytes land wrong_fragment urgent hot
-    num_failed_logins logged_in num_compromised root_shell su_attempted num_root num_file_creations
-    num_shells num_access_files num_outbound_cmds is_host_login is_guest_login count srv_count
-    serror_rate srv_serror_rate rerror_rate srv_rerror_rate same_srv_rate diff_srv_rate
-    srv_diff_host_rate dst_host_count dst_host_srv_count dst_host_same_srv_rate
-    dst_host_diff_srv_rate dst_host_same_src_port_rate dst_host_srv_diff_host_rate
-    dst_host_serror_rate dst_host_srv_serror_rate dst_host_rerror_rate dst_host_srv_rerror_rate
-    label difficulty""".split()
-)
+CONNECTION = """duration protocol_type service flag src_bytes dst_bytes land wrong_fragment urgent
+hot num_failed_logins logged_in num_compromised root_shell su_attempted num_root
+num_file_creations num_shells num_access_files num_outbound_cmds is_host_login is_guest_login
+count srv_count serror_rate srv_serror_rate rerror_rate srv_rerror_rate same_srv_rate
+diff_srv_rate srv_diff_host_rate dst_host_count dst_host_srv_count dst_host_same_srv_rate
+dst_host_diff_srv_rate dst_host_same_src_port_rate dst_host_srv_diff_host_rate
+dst_host_serror_rate dst_host_srv_serror_rate dst_host_rerror_rate dst_host_srv_rerror_rate"""
+COLUMNS = (*CONNECTION.split(), "label", "difficulty")
 NUMERIC = tuple(c for c in COLUMNS[:-2] if c not in SYMBOLIC)
 SHA256 = {
     "KDDTest+.txt": "fa46b0935342616aa83b7c2578db355b6a7aaabbc492248172c7a1e8b7ab8f84",
@@ -116,9 +114,7 @@ class NslKdd:
         location, scale = pool.mean(axis=0), pool.std(axis=0)
         varying = np.flatnonzero(scale > 0)
         if varying.size == 0:
-            raise DataError(
-                f"{warmup_path}: every numeric column is constant in its benign rows"
-            )
+            raise DataError(f"{warmup_path}: every numeric column is constant in its benign rows")
         self.feature_names = tuple(NUMERIC[i] for i in varying)
         self._pool = _standardise(pool, location, scale, varying)
         self._values = _standardise(values, location, scale, varying)
@@ -160,11 +156,7 @@ class NslKdd:
         """Return rows of each attack family `[n_targets, 64, n_features]`, with replacement."""
         rng = self._streams.generator("reference")
         found = [
-            self._values[
-                rng.choice(
-                    np.flatnonzero(self._rows.label == t.family), REFERENCE_FLOWS
-                )
-            ]
+            self._values[rng.choice(np.flatnonzero(self._rows.label == t.family), REFERENCE_FLOWS)]
             for t in self.targets
         ]
         shape = (0, REFERENCE_FLOWS, len(self.feature_names))
@@ -233,9 +225,7 @@ def _read(path: Path, modified: int, size: int) -> Rows:
         lines = content.decode("ascii").splitlines()
     except UnicodeDecodeError as error:
         row = content[: error.start].count(b"\n") + 1
-        raise DataError(
-            f"{path}, row {row}: not text (byte {error.start}): damaged?"
-        ) from error
+        raise DataError(f"{path}, row {row}: not text (byte {error.start}): damaged?") from error
     for number, line in enumerate(lines, 1):
         if line.count(",") + 1 != len(COLUMNS):
             raise DataError(
@@ -254,9 +244,7 @@ def _read(path: Path, modified: int, size: int) -> Rows:
             f"{path} is damaged or not the published file: SHA-256 is {found}, expected {expected}. "
             "Fetch it again"
         )
-    return Rows(
-        values, label, protocol, values[:, NUMERIC.index("src_bytes")].astype(np.int64)
-    )
+    return Rows(values, label, protocol, values[:, NUMERIC.index("src_bytes")].astype(np.int64))
 
 
 def _numbers(path: Path, frame: pd.DataFrame, name: str) -> NDArray[np.float64]:
@@ -270,9 +258,7 @@ def _numbers(path: Path, frame: pd.DataFrame, name: str) -> NDArray[np.float64]:
     return numbers
 
 
-def _codes(
-    path: Path, frame: pd.DataFrame, name: str, codes: dict[str, int]
-) -> NDArray[Any]:
+def _codes(path: Path, frame: pd.DataFrame, name: str, codes: dict[str, int]) -> NDArray[Any]:
     found = frame[name].map(codes)
     wrong = np.flatnonzero(found.isna().to_numpy())
     if wrong.size:
@@ -288,7 +274,5 @@ def _standardise(
     scale: NDArray[np.float64],
     varying: NDArray[Any],
 ) -> NDArray[np.float32]:
-    standard: NDArray[np.float64] = (values[:, varying] - location[varying]) / scale[
-        varying
-    ]
+    standard: NDArray[np.float64] = (values[:, varying] - location[varying]) / scale[varying]
     return standard.astype(np.float32)

@@ -134,9 +134,7 @@ class Synthetic:
         for index, campaign in enumerate(self._settings.campaigns):
             if not campaign.start <= step < campaign.start + campaign.duration:
                 continue
-            upper = lower + np.where(
-                self._hit[:, index], np.float32(campaign.flow_share), 0
-            )
+            upper = lower + np.where(self._hit[:, index], np.float32(campaign.flow_share), 0)
             chosen = (attack >= lower[:, None]) & (attack < upper[:, None])
             origin[chosen] = len(SERVICES) + index
             y[chosen] = self.targets[index].family
@@ -147,9 +145,7 @@ class Synthetic:
         """Return flows of each campaign `[n_campaigns, 64, 8]`."""
         n_campaigns = len(self._settings.campaigns)
         rng = self._streams.generator("reference")
-        z = rng.standard_normal(
-            (n_campaigns, REFERENCE_FLOWS, len(FEATURES)), dtype=np.float32
-        )
+        z = rng.standard_normal((n_campaigns, REFERENCE_FLOWS, len(FEATURES)), dtype=np.float32)
         origin = np.broadcast_to(
             np.arange(n_campaigns, dtype=np.int32)[:, None] + len(SERVICES),
             (n_campaigns, REFERENCE_FLOWS),
@@ -185,27 +181,21 @@ class Synthetic:
         """Return two uniforms `[n_nodes, n_flows]` and normals `[n_nodes, n_flows, 8]`."""
         n_blocks = -(-self._n_nodes // BLOCK_NODES)
         uniforms = np.empty((n_blocks, 2, BLOCK_NODES, n_flows), dtype=np.float32)
-        normals = np.empty(
-            (n_blocks, BLOCK_NODES, n_flows, len(FEATURES)), dtype=np.float32
-        )
+        normals = np.empty((n_blocks, BLOCK_NODES, n_flows, len(FEATURES)), dtype=np.float32)
         for block in range(n_blocks):
             rng = self._streams.generator(purpose, block=block, step=step)
             rng.random(out=uniforms[block], dtype=np.float32)
             rng.standard_normal(out=normals[block], dtype=np.float32)
-        flat = uniforms.transpose(1, 0, 2, 3).reshape(2, -1, n_flows)[
-            :, : self._n_nodes
-        ]
+        flat = uniforms.transpose(1, 0, 2, 3).reshape(2, -1, n_flows)[:, : self._n_nodes]
         z = normals.reshape(-1, n_flows, len(FEATURES))[: self._n_nodes]
         return flat[0], flat[1], z
 
     def _service(self, pick: NDArray[np.float32]) -> NDArray[np.int32]:
-        return (pick[..., None] >= self._cumulative[:, None, :]).sum(
-            axis=-1, dtype=np.int32
-        )
+        above = pick[..., None] >= self._cumulative[:, None, :]
+        service: NDArray[np.int32] = above.sum(axis=-1, dtype=np.int32)
+        return service
 
-    def _features(
-        self, origin: NDArray[np.int32], z: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
+    def _features(self, origin: NDArray[np.int32], z: NDArray[np.float32]) -> NDArray[np.float32]:
         x: NDArray[np.float32] = self._mean[origin]
         x += self._sd[origin] * z
         for ratio in RATIOS:  # a share of packets stays between 0 and 1
