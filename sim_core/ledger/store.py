@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Table, func, (
+from sqlalchemy import (
     Connection,
     Engine,
+    Table,
     create_engine,
     delete,
     event,
+    func,
     select,
     text,
     update,
