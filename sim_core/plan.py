@@ -5,22 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from sim_core.config import ExperimentConfig, Frozen, ModelConfig, Name
+from sim_core.config import ExperimentConfig, Frozen, ModelConfig
 from sim_core.errors import ConfigurationError
 from sim_core.identity import experiment_key, run_key
 from sim_core.simulate import RunSpec
 
+Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 Scalar = str | int | float | bool | None
 
 
 class Point(Frozen):
     """One configuration of an experiment: what it replaces in the base."""
 
-    label: Name
+    label: Label
     """Short name for tables and plots."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """Top-level fields of the configuration that differ from the base, whole."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,12 @@ class Execution:
 
     resumed_from_step: int = 0
     steps_executed: int = 0
+    """Since the run was started or resumed last."""
+    is_over: bool = False
+
+    def advanced(self, steps: int, *, is_over: bool) -> Execution:
+        """Return what holds after another segment."""
+        return replace(self, steps_executed=self.steps_executed + steps, is_over=is_over)
 
 
 @dataclass(frozen=True)
@@ -264,3 +270,46 @@ def steps_frame(ledger: Ledger, records: Sequence[RunRecord]) -> pd.DataFrame:
 
 
 _COUNTS = ("honest_tp", "honest_fp", "honest_tn", "honest_fn", "benign_blocked")
+
+
+class Findings:
+    """What an experiment found, all of it. Not a dataclass: Prefect would copy its parts."""
+
+    def __init__(
+        self,
+        records: list[RunRecord],
+        points: list[dict[str, Interval]],
+        steps: pd.DataFrame,
+        point_descriptions: list[dict[str, Any]],
+    ) -> None:
+        """Keep runs, intervals per point, the table of steps, and what the points are."""
+        self.records = records
+        self.points = points
+        self.steps = steps
+        self.point_descriptions = point_descriptions
+
+    @property
+    def labels(self) -> list[str]:
+        """Labels of the points."""
+        return [point["label"] for point in self.point_descriptions]
+
+
+def collect_findings(
+    ledger: Ledger,
+    name: str,
+    cost: CostConfig | None = None,
+    executions: Mapping[str, Execution] | None = None,
+) -> Findings:
+    """Return what an experiment has found so far."""
+    experiment = ledger.experiment(name)
+    assert experiment is not None
+    descriptions = experiment.points
+    labels = [point["label"] for point in descriptions]
+    values = [point["values"] for point in descriptions]
+    records = run_records(ledger, name, labels, values, cost, executions)
+    return Findings(
+        records,
+        point_intervals(records, len(descriptions)),
+        steps_frame(ledger, records),
+        descriptions,
+    )

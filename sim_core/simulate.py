@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from sim_core.checkpoint import decode, encode
 from sim_core.config import ModelConfig
-from sim_core.errors import RunTimeout
+from sim_core.errors import QuorumlabError, RunTimeout
 from sim_core.ledger.blocks import KEPT, Block, Entries
 from sim_core.metrics import Metrics, summarise
 from sim_core.model import NetworkModel
@@ -143,3 +144,29 @@ def _advance(
 def peak_rss_mb() -> float:
     """Return the largest resident set of this process so far, in megabytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+@dataclass(frozen=True)
+class RunError:
+    """A run that ended without a result, and why."""
+
+    run_key: str
+    message: str
+    traceback: str
+
+
+Job = tuple[RunSpec, bytes | None]
+"""A run, and the checkpoint to go on from."""
+
+
+def simulate_jobs(jobs: Sequence[Job]) -> Iterator[Segment | RunError]:
+    """Yield the segments of several runs, one run after the other; a failed one stops no other."""
+    for spec, checkpoint in jobs:
+        try:
+            yield from simulate(spec, checkpoint)
+        except Exception as error:  # noqa: BLE001 - whatever a run raises is that run's result
+            yield RunError(spec.run_key, _describe(error), traceback.format_exc())
+
+
+def _describe(error: Exception) -> str:
+    return str(error) if isinstance(error, QuorumlabError) else f"{type(error).__name__}: {error}"

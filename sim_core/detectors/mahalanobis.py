@@ -67,8 +67,9 @@ class Mahalanobis:
         mean, covariance = state["mean"], state["covariance"]
         deviation, count, shift = masked_deviation(x, mean, mask)
         products = np.einsum("nbi,nbj->nij", deviation, deviation).astype(np.float64)
-        rate = (self._config.learning_rate * mask.any(axis=1, keepdims=True))[..., None]
-        moved = rate[..., 0] * shift
+        learned = mask.any(axis=1).astype(np.float64)
+        rate = self._config.learning_rate * learned[:, None, None]
+        moved = rate[:, :, 0] * shift
         covariance = (
             (1 - rate) * covariance
             + rate * products / count[..., None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -371,20 +371,35 @@ class Ledger:
         with self._transaction() as connection:
             self._fence(connection, claim, state="failed", error=error)
 
-    def quarantine(self, runs: dict[int, str]) -> None:
-        """Mark runs whose ledger breaks the protocol, with the reason."""
+    def erase(self, run_key: str) -> None:
+        """Drop all rows of a run, so that it starts again from step 0."""
         with self._transaction() as connection:
-            for run, reason in runs.items():
+            row = connection.execute(
+                select(RUNS.c.id, RUNS.c.detail).where(RUNS.c.run_key == run_key)
+            ).one()
+            self._erase(connection, row.id, detail=row.detail)
+
+    def quarantine(self, reasons: Mapping[str, str]) -> None:
+        """Mark runs whose ledger breaks the protocol, by run key, with the reason."""
+        with self._transaction() as connection:
+            for key, reason in reasons.items():
                 connection.execute(
-                    update(RUNS).where(RUNS.c.id == run).values(state="quarantined", error=reason)
+                    update(RUNS)
+                    .where(RUNS.c.run_key == key)
+                    .values(state="quarantined", error=reason)
                 )
 
-    def release(self, run_keys: Iterable[str]) -> None:
-        """Lift quarantine: these runs passed validation."""
+    def release(self, name: str, *, broken: Iterable[str]) -> None:
+        """Lift the quarantine of an experiment's runs that passed validation."""
+        mine = select(EXPERIMENT_RUNS.c.run).where(EXPERIMENT_RUNS.c.experiment == name)
         with self._transaction() as connection:
             connection.execute(
                 update(RUNS)
-                .where(RUNS.c.run_key.in_(list(run_keys)), RUNS.c.state == "quarantined")
+                .where(
+                    RUNS.c.id.in_(mine),
+                    RUNS.c.state == "quarantined",
+                    RUNS.c.run_key.not_in(list(broken)),
+                )
                 .values(state="finished", error=None)
             )
 

@@ -1,0 +1,160 @@
+"""What all stages of an experiment share: plan, workspace, ledger, and who is watching."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sim_core.checkpoint import CheckpointFolder
+from sim_core.config import ExperimentConfig
+from sim_core.growth import check_growth
+from sim_core.identity import model_version, result_relevant
+from sim_core.ledger.blocks import KEPT
+from sim_core.ledger.store import Ledger, open_engine
+from sim_core.ledger.tables import Experiment
+from sim_core.plan import Plan, Point, plan_runs
+from sim_core.results import Findings
+from sim_core.simulate import RunSpec
+from sim_core.workspace import Workspace, open_workspace
+from tasks.describe_environment import describe_environment
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an experiment."""
+
+    name: str
+    key: str
+    state: str
+    """finished, or failed where a run has no result that counts."""
+    counts: dict[str, int]
+    findings: Findings
+    validation: dict[str, Any] | None
+    environment: dict[str, Any]
+    wall_seconds: float
+
+
+class Spectator:
+    """Whoever follows an experiment; this one looks away."""
+
+    def stage(self, text: str) -> None:
+        """Something else begins."""
+
+    def planned(self, plan: Plan, committed: dict[str, int]) -> None:
+        """The runs are known, and how many steps of each are committed already."""
+
+    def committed(self, run_key: str, steps: int) -> None:
+        """Steps of a run have been committed."""
+
+    def ended(self, run_key: str, error: str | None) -> None:
+        """A run has ended."""
+
+    def warn(self, text: str) -> None:
+        """Something is not as it should be, and work goes on."""
+
+    def finished(self, outcome: Outcome, bench: Bench) -> None:
+        """The experiment is over."""
+
+
+NOBODY = Spectator()
+SPECTATOR: ContextVar[Spectator] = ContextVar("spectator", default=NOBODY)
+"""Who follows the experiments of this process; a flow's parameters are for the record only."""
+
+
+class Bench:
+    """One experiment at work. Not a dataclass: Prefect would copy what it finds inside of one."""
+
+    def __init__(
+        self, config: ExperimentConfig, points: Sequence[Point], plan: Plan, workspace: Workspace
+    ) -> None:
+        """Open the ledger and enter the experiment.
+
+        Raises:
+            WorkspaceError: the ledger cannot be opened.
+            ExperimentConflict: the name exists and is another experiment.
+        """
+        self.config = config
+        self.plan = plan
+        self.workspace = workspace
+        self.checkpoints = CheckpointFolder(workspace.checkpoints)
+        engine = open_engine(workspace.database, synchronous=config.ledger.synchronous)
+        self.ledger = Ledger(engine, self.checkpoints, keep=config.checkpoint.keep)
+        self.spectator = SPECTATOR.get()
+        self.environment = describe_environment()
+        self.stage_seconds: dict[str, float] = {}
+        self.began = time.monotonic()
+        self._enter(points)
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the experiment's files."""
+        return self.workspace.experiment(self.plan.name)
+
+    @contextmanager
+    def stage(self, name: str, text: str) -> Iterator[None]:
+        """Tell the spectator what begins, and keep how long it took."""
+        self.spectator.stage(text)
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.stage_seconds[name] = round(time.monotonic() - began, 3)
+
+    def missing_runs(self) -> list[RunSpec]:
+        """Return the runs that have no result yet, or rows of too little detail."""
+        found = {row["run_key"]: row for row in self.ledger.runs_of(self.plan.name)}
+        missing = []
+        for run in self.plan.runs:
+            row = found[run.spec.run_key]
+            kept = KEPT[run.spec.detail] <= KEPT[row["detail"]]
+            if row["summary"] is None or not kept:
+                missing.append(run.spec)
+        return missing
+
+    def committed_steps(self) -> dict[str, int]:
+        """Return how many steps of each run are committed, up to its horizon."""
+        rows = self.ledger.runs_of(self.plan.name)
+        return {row["run_key"]: min(row["steps"], row["horizon"]) for row in rows}
+
+    def _enter(self, points: Sequence[Point]) -> None:
+        plan, config = self.plan, self.config
+        existing = self.ledger.experiment(plan.name)
+        if existing is not None:
+            check_growth(existing, plan, config)
+        now = time.time()
+        settings = [point.settings for point in points] or [{}]
+        grown = existing is not None and existing.key != plan.key
+        self.ledger.register(
+            Experiment(
+                name=plan.name,
+                key=plan.key,
+                revision=(existing.revision + grown) if existing else 1,
+                state="running",
+                config=config.model_dump(mode="json"),
+                points=[
+                    {"label": label, "settings": part, "values": values}
+                    for label, part, values in zip(plan.labels, settings, plan.values, strict=True)
+                ],
+                environment=self.environment,
+                created_at=existing.created_at if existing else now,
+                updated_at=now,
+            ),
+            [(run.point, run.spec) for run in plan.runs],
+            model_version(),
+            result_relevant,
+        )
+
+
+def open_bench(config: ExperimentConfig, points: Sequence[Point]) -> Bench:
+    """Plan an experiment and open its workspace.
+
+    Raises:
+        UserError: the configuration, a data file or the workspace cannot be used.
+    """
+    plan = plan_runs(config, points)
+    return Bench(config, points, plan, open_workspace(config.workspace))

@@ -1,0 +1,171 @@
+"""The command `quorumlab`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from sim_core.errors import Interrupted, QuorumlabError, RunFailed, UserError
+
+app = typer.Typer(
+    name="quorumlab",
+    help="Batch experiments on decentralised threat detection.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+PASSED_TO_HYDRA = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--resolve", "-r")
+COMPLETION = ("--shell-completion", "-sc")
+WorkspaceOption = Annotated[
+    Path,
+    typer.Option("--workspace", envvar="QUORUMLAB_WORKSPACE", help="Folder of everything kept."),
+]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+DEFAULT_WORKSPACE = Path("workspace")
+
+
+@app.command(
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "help_option_names": [],
+    },
+    options_metavar="[-m] [--dry-run] [--config-name NAME] [--cfg job] [--help]",
+)
+def run(
+    context: typer.Context,
+    multirun: Annotated[bool, typer.Option("--multirun", "-m")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run")] = False,
+    config_name: Annotated[str, typer.Option("--config-name", "-cn")] = "config",
+    debug: DebugOption = False,
+) -> None:
+    """Run an experiment: every replicate of a configuration, [bold]KEY=VALUE[/] ...
+
+    A sweep with -m KEY=A,B; a preset with +study=NAME; --cfg job shows the composed configuration
+    and --help all choices. The same command again goes on where it was.
+    """
+    del debug
+    from flows import launch
+
+    words = list(context.args)
+    if any(word.split("=")[0] in (*PASSED_TO_HYDRA, *COMPLETION) for word in words):
+        launch.hand_to_hydra(words, config_name)
+        return
+    workspace = os.environ.get("QUORUMLAB_WORKSPACE")
+    if workspace and not any(word.startswith("workspace=") for word in words):
+        words.append(f"workspace={workspace}")
+    from flows.compose import compose_experiment
+
+    config, points = compose_experiment(words, config_name=config_name, multirun=multirun)
+    if dry_run:
+        launch.show_dry_run(config, points, Console())
+    else:
+        launch.launch_experiment(config, points)
+
+
+@app.command()
+def resume(
+    experiment: Annotated[str, typer.Argument(help="Name of the experiment.")],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    debug: DebugOption = False,
+) -> None:
+    """Go on with an experiment after a crash or an interruption."""
+    del debug
+    from flows import launch
+
+    config, points = launch.stored_experiment(workspace, experiment)
+    launch.launch_experiment(config, points)
+
+
+@app.command()
+def status(
+    experiment: Annotated[str | None, typer.Argument(help="Name; without it all.")] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    debug: DebugOption = False,
+) -> None:
+    """Show progress and states, and what failed and why."""
+    del debug
+    from flows.inspect import show_experiments, show_runs
+
+    if experiment is None:
+        show_experiments(workspace, Console())
+    else:
+        show_runs(workspace, experiment, Console())
+
+
+@app.command()
+def verify(
+    target: Annotated[
+        str | None,
+        typer.Argument(metavar="[EXPERIMENT|RUN]", help="Name, or start of a run's key."),
+    ] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    debug: DebugOption = False,
+) -> None:
+    """Recompute hash chains and repeat the validation from the database alone."""
+    del debug
+    from flows.inspect import verify_workspace
+
+    if not verify_workspace(workspace, target, Console()):
+        raise typer.Exit(1)
+
+
+@app.command()
+def replay(
+    run: Annotated[str, typer.Argument(help="Start of a run's key.")],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    debug: DebugOption = False,
+) -> None:
+    """Run one run again, alone, from its record, and compare or restore its rows."""
+    del debug
+    from flows.inspect import replay_run
+
+    if not replay_run(workspace, run, Console()):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command line; every error ends as a paragraph on stderr and an exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    debug = "--debug" in sys.argv
+    try:
+        app()
+    except QuorumlabError as error:
+        _fail(error, _label(error), error.exit_code, debug=debug)
+    except KeyboardInterrupt as error:
+        _fail(error, "interrupted", Interrupted.exit_code, debug=debug)
+
+
+def _terminate(number: int, frame: FrameType | None) -> Any:
+    del number, frame
+    raise KeyboardInterrupt
+
+
+def _label(error: QuorumlabError) -> str:
+    if isinstance(error, UserError):
+        return "error"
+    if isinstance(error, Interrupted):
+        return "interrupted"
+    return "failed" if isinstance(error, RunFailed) else "error"
+
+
+def _fail(error: BaseException, label: str, code: int, *, debug: bool) -> None:
+    if debug:
+        traceback.print_exception(error)
+    text = str(error) or "the same command goes on where it was"
+    print(f"quorumlab: {label}: {text}", file=sys.stderr)
+    sys.stderr.flush()
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

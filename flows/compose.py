@@ -1,0 +1,178 @@
+"""From what a user typed to a validated configuration and its points; the only Hydra import.
+
+Configuration is data: user input names choices and values; nothing in it is evaluated.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ValidationError
+
+from sim_core.config import ExperimentConfig
+from sim_core.errors import ConfigurationError
+from sim_core.plan import Point
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+
+
+def compose_experiment(
+    overrides: Sequence[str], *, config_name: str = "config", multirun: bool = False
+) -> tuple[ExperimentConfig, list[Point]]:
+    """Return the configuration and the points of an experiment.
+
+    With `multirun`, overrides may be sweeps (`key=a,b`, `range`, `choice`, `glob`); the points are
+    all combinations, each with the points of the study.
+
+    Raises:
+        ConfigurationError: an unknown key or choice, a wrong type or value.
+    """
+    _refuse_code(overrides)
+    with initialize_config_dir(str(CONF), version_base=None, job_name="quorumlab"):
+        try:
+            return _compose(overrides, config_name, multirun=multirun)
+        except ValidationError as error:
+            raise ConfigurationError(describe_validation(error)) from error
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigurationError(_describe_hydra(error)) from error
+
+
+def _compose(
+    overrides: Sequence[str], config_name: str, *, multirun: bool
+) -> tuple[ExperimentConfig, list[Point]]:
+    sweeps = _expand(overrides) if multirun else [list(overrides)]
+    base, study = _load(config_name, _common(sweeps))
+    config = ExperimentConfig.model_validate(base)
+    points: list[Point] = []
+    for sweep in sweeps:
+        own = [override for override in sweep if override not in _common(sweeps)]
+        for label, settings in (study or {"": []}).items():
+            if not own and not settings and not label:
+                continue
+            values, _ = _load(config_name, [*sweep, *settings])
+            validated = ExperimentConfig.model_validate(values)
+            name = "_".join(filter(None, [label, *(_short(override) for override in own)]))
+            points.append(Point(label=name, settings=_difference(config, validated)))
+    labels = [point.label for point in points]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ConfigurationError(f"two points are called {label!r}")
+    return config, points
+
+
+def _load(
+    config_name: str, overrides: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """Return a composed configuration as plain values, and the study's points."""
+    composed = compose(config_name=config_name, overrides=list(overrides))
+    values: Any = OmegaConf.to_container(composed, resolve=True)
+    study = values.pop("points", None) or {}
+    if not isinstance(study, dict) or not all(isinstance(v, list) for v in study.values()):
+        raise ConfigurationError("points must map labels to lists of overrides")
+    _refuse_code([text for settings in study.values() for text in settings])
+    return values, study
+
+
+def _expand(overrides: Sequence[str]) -> list[list[str]]:
+    """Return one list of overrides per combination of a sweep."""
+    loader = GlobalHydra.instance().config_loader()
+    parser = OverridesParser.create(config_loader=loader)
+    parsed = parser.parse_overrides(list(overrides))
+    batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    return [list(job) for batch in batches for job in batch]
+
+
+def _common(sweeps: Sequence[Sequence[str]]) -> list[str]:
+    """Return the overrides that all points share, in order."""
+    return [override for override in sweeps[0] if all(override in sweep for sweep in sweeps)]
+
+
+def _short(override: str) -> str:
+    """Return a label for an override: a choice by its name, a number with its key.
+
+    >>> _short("adversary=poisoner"), _short("adversary.share=0.2")
+    ('poisoner', 'share-0.2')
+    """
+    key, _, value = override.lstrip("+~").partition("=")
+    clean = re.sub(r"[^A-Za-z0-9_.-]+", "-", value).strip("-")
+    return clean if "." not in key else f"{key.rsplit('.', 1)[-1]}-{clean}"
+
+
+def _difference(base: ExperimentConfig, other: ExperimentConfig) -> dict[str, Any]:
+    """Return the top-level fields of `other` that differ from the base, whole."""
+    ours, theirs = base.model_dump(mode="json"), other.model_dump(mode="json")
+    fields = [key for key in theirs if theirs[key] != ours[key]]
+    beyond = [key for key in fields if key not in base.model_part().model_dump()]
+    if beyond:
+        raise ConfigurationError(
+            f"points may not differ in {', '.join(beyond)}: that never changes a result, or is the "
+            "same for the whole experiment"
+        )
+    return {key: theirs[key] for key in fields}
+
+
+def _refuse_code(overrides: Sequence[str]) -> None:
+    for override in overrides:
+        if "${" in override or "_target_" in override:
+            raise ConfigurationError(
+                f"{override!r}: interpolations and _target_ are not accepted; configuration is data"
+            )
+
+
+def describe_validation(error: ValidationError) -> str:
+    """Return pydantic's findings as one paragraph: key, what is wrong, what was given."""
+    found = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"] if part not in _TAGS)
+        message = item["msg"].removeprefix("Value error, ")
+        given = f" (given: {item['input']!r})" if not isinstance(item["input"], dict) else ""
+        found.append(f"{key}: {message}{given}" if key else message)
+    return "invalid configuration: " + "; ".join(found)
+
+
+def _union_tags() -> frozenset[str]:
+    """Return the choices that pydantic puts into the path of an error, which no user typed."""
+    folders = [path for path in CONF.iterdir() if path.is_dir()]
+    return frozenset(file.stem for folder in folders for file in folder.glob("*.yaml"))
+
+
+_TAGS = _union_tags()
+
+
+def _describe_hydra(error: Exception) -> str:
+    """Return Hydra's message without its advice to its own developers, and the nearest key."""
+    text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    match = re.search(r"Could not override '([^']+)'", text)
+    if match:
+        near = difflib.get_close_matches(match.group(1), known_keys(), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"unknown key {match.group(1)!r}{hint} All keys: quorumlab run --cfg job"
+    text = re.sub(
+        r"\s*(Set the environment variable HYDRA_FULL_ERROR|Config search path).*", "", text
+    )
+    return text.removeprefix("In 'config': ")
+
+
+def known_keys() -> list[str]:
+    """Return every key that can be set, with dots."""
+
+    def walk(value: Any, prefix: str) -> list[str]:
+        keys = []
+        for key, part in value.items():
+            keys.append(f"{prefix}{key}")
+            if isinstance(part, dict):
+                keys += walk(part, f"{prefix}{key}.")
+        return keys
+
+    return walk(ExperimentConfig().model_dump(mode="json"), "")

@@ -1,0 +1,223 @@
+"""What a user sees on the terminal: progress, results, where things are."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from flows.bench import Bench, Outcome, Spectator
+from sim_core.plan import Plan
+from sim_core.results import paired_difference
+from tasks.show_in_prefect import MAIN_METRICS, in_words
+
+HEADINGS = {
+    "f1": "F1",
+    "auroc": "AUROC",
+    "detection_delay_steps": "delay\n(steps)",
+    "immunity_share": "immune",
+    "true_confirmations": "true\nconfirm.",
+    "false_confirmations": "false\nconfirm.",
+    "benign_blocked_share": "benign\nblocked",
+    "messages_sent": "messages",
+}
+
+
+class Terminal(Spectator):
+    """Shows a bar per point while runs go, then the table of results."""
+
+    def __init__(self, console: Console, *, workspace: Path) -> None:
+        """Write to `console`; without a terminal, a line when each tenth of the steps is done."""
+        self.console = console
+        self.outcome: Outcome | None = None
+        self._workspace = workspace
+        self._lock = threading.Lock()
+        self._point_of: dict[str, int] = {}
+        self._bars: dict[int, int] = {}
+        self._stage: int | None = None
+        self._ended: Counter[str] = Counter()
+        self._done, self._total, self._printed = 0, 1, 0
+        self._n_runs = 0
+        self._progress = Progress(
+            TextColumn("{task.description}", justify="left"),
+            BarColumn(bar_width=32),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> Terminal:
+        """Start the display."""
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Stop the display."""
+        self._progress.stop()
+
+    def stage(self, text: str) -> None:
+        """Show what begins."""
+        with self._lock:
+            if not self.console.is_terminal:
+                self.console.print(f"[dim]{escape(text)}[/]")
+                return
+            if self._stage is None:
+                self._stage = self._progress.add_task("", total=None, unit="")
+            self._progress.update(self._stage, description=f"[bold]{escape(text)}[/]")
+
+    def planned(self, plan: Plan, committed: dict[str, int]) -> None:
+        """Show a bar per point, with the steps that are there already."""
+        with self._lock:
+            totals: Counter[int] = Counter()
+            there: Counter[int] = Counter()
+            for run in plan.runs:
+                self._point_of[run.spec.run_key] = run.point
+                totals[run.point] += run.spec.config.simulation.steps
+                there[run.point] += committed.get(run.spec.run_key, 0)
+            self._total, self._done = sum(totals.values()), sum(there.values())
+            self._n_runs = len(plan.runs)
+            self.console.print(
+                f"[bold]{escape(plan.name)}[/]: {len(plan.labels)} points, {len(plan.runs)} runs, "
+                f"{self._total:,} steps, {self._done:,} of them there already"
+            )
+            if self._done < self._total and len(plan.labels) <= 24:
+                for point, label in enumerate(plan.labels):
+                    bar = self._progress.add_task(
+                        escape(label), total=totals[point], completed=there[point], unit="steps"
+                    )
+                    self._bars[point] = bar
+            elif self._done < self._total:
+                self._bars[-1] = self._progress.add_task(
+                    "all points", total=self._total, completed=self._done, unit="steps"
+                )
+
+    def committed(self, run_key: str, steps: int) -> None:
+        """Advance the bar of the run's point."""
+        with self._lock:
+            self._done += steps
+            bar = self._bars.get(self._point_of.get(run_key, -1), self._bars.get(-1))
+            if bar is not None:
+                self._progress.advance(bar, steps)
+            tenth = 10 * self._done // self._total
+            if not self.console.is_terminal and tenth > self._printed:
+                self._printed = tenth
+                self.console.print(
+                    f"[dim]{10 * tenth:3d} % of the steps, {sum(self._ended.values())} of "
+                    f"{self._n_runs} runs[/]"
+                )
+
+    def ended(self, run_key: str, error: str | None) -> None:
+        """Count a run, and say what failed."""
+        with self._lock:
+            self._ended["failed" if error else "finished"] += 1
+            if error:
+                self.console.print(f"[red]run {run_key[:12]} failed:[/] {escape(error)}")
+
+    def warn(self, text: str) -> None:
+        """Show a warning."""
+        self.console.print(f"[yellow]warning:[/] {escape(text)}")
+
+    def finished(self, outcome: Outcome, bench: Bench) -> None:
+        """Show results, and where things are."""
+        self._progress.stop()
+        self.outcome = outcome
+        self.console.print(results_table(outcome))
+        for line in verdict_lines(outcome):
+            self.console.print(line)
+        counts = outcome.counts
+        executed = counts["finished"] - counts["reused"]
+        self.console.print(
+            f"\n{counts['finished']} of {counts['planned']} runs finished ({executed} executed, "
+            f"{counts['reused']} reused), {counts['failed']} failed, {counts['quarantined']} "
+            f"quarantined; {_validation_words(outcome)}; {outcome.wall_seconds:.1f} s"
+        )
+        self.console.print(_where(bench, self._workspace), highlight=False, soft_wrap=True)
+
+
+def results_table(outcome: Outcome) -> Table:
+    """Return means with 95 % intervals, a row per metric and a column per point."""
+    findings = outcome.findings
+    metrics = [m for m in MAIN_METRICS if any(p.get(m) and p[m].n for p in findings.points)]
+    table = Table(
+        title=f"{outcome.name}: mean [95 % interval] over replicates", title_justify="left"
+    )
+    table.add_column("metric")
+    for label, point in zip(findings.labels, findings.points, strict=True):
+        n = max((found.n for found in point.values()), default=0)
+        table.add_column(f"{label} (n={n})", justify="right")
+    for metric in metrics:
+        cells = [in_words(point.get(metric)) for point in findings.points]
+        table.add_row(metric, *cells)
+    return table
+
+
+def verdict_lines(outcome: Outcome) -> list[str]:
+    """Return the paired differences whose interval excludes 0, against the first point."""
+    findings = outcome.findings
+    if len(findings.labels) < 2:
+        return []
+    baseline = findings.labels[0]
+    lines = []
+    for label in findings.labels[1:]:
+        shown = []
+        for metric in MAIN_METRICS:
+            found = paired_difference(findings.records, metric, label, baseline)
+            low, high = found.ci_low, found.ci_high
+            if found.mean is not None and low is not None and high is not None and low * high > 0:
+                sign = "+" if found.mean > 0 else ""
+                shown.append(f"{metric} {sign}{in_words(found)}")
+        text = "; ".join(shown) or "no difference shown"
+        lines.append(f"[bold]{escape(label)}[/] against {escape(baseline)}, paired: {escape(text)}")
+    return lines
+
+
+def _validation_words(outcome: Outcome) -> str:
+    if outcome.validation is None:
+        return "ledger not validated"
+    n = outcome.validation["expectations"]
+    return (
+        f"ledger valid ({n} expectations)" if outcome.validation["success"] else "ledger NOT valid"
+    )
+
+
+def _where(bench: Bench, workspace: Path) -> str:
+    tracking = bench.config.tracking
+    lines = [f"results      {bench.folder}", f"plots        {bench.folder / 'plots'}"]
+    if tracking.kind == "mlflow_local":
+        lines.append(
+            f"MLflow       mlflow server --host 127.0.0.1 --port 5000 --backend-store-uri "
+            f"sqlite:///{workspace / 'mlflow.db'}   then http://127.0.0.1:5000"
+        )
+    elif tracking.kind == "mlflow_server":
+        lines.append(f"MLflow       {tracking.uri or 'MLFLOW_TRACKING_URI'}")
+    lines.append(prefect_hint(workspace))
+    return "\n".join(lines)
+
+
+def prefect_hint(workspace: Path) -> str:
+    """Return where the flow run can be seen."""
+    from prefect.settings import get_current_settings
+
+    url = get_current_settings().api.url
+    if url:
+        return f"Prefect      {url.removesuffix('/api')}"
+    return (
+        f"Prefect      PREFECT_SERVER_DATABASE_CONNECTION_URL=sqlite+aiosqlite:///"
+        f"{workspace / 'prefect.db'} prefect server start   then http://127.0.0.1:4200"
+    )

@@ -1,0 +1,126 @@
+"""Launching an experiment from the command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from flows.environment import prepare_environment, quiet_prefect_console
+from flows.inspect import find_experiment, opened, stored_points
+from sim_core.checkpoint import encode
+from sim_core.config import ExperimentConfig
+from sim_core.growth import check_growth
+from sim_core.model import NetworkModel
+from sim_core.plan import Plan, Point, plan_runs
+from sim_core.simulate import peak_rss_mb
+from sim_core.workspace import Workspace, open_workspace
+
+SAMPLED_POINTS = 4
+SAMPLED_STEPS = 5
+
+
+def launch_experiment(config: ExperimentConfig, points: Sequence[Point]) -> None:
+    """Check what can be checked, then run the flow with a display on the terminal.
+
+    Raises:
+        UserError: before anything is started or written.
+        RunFailed: a run failed, or broke the protocol.
+    """
+    check_before_start(config, points)
+    workspace = open_workspace(config.workspace).folder
+    config = config.model_copy(update={"workspace": workspace})
+    prepare_environment(workspace)
+    console = Console()
+    with console.status("starting Prefect"):
+        from flows.bench import SPECTATOR
+        from flows.display import Terminal
+        from flows.experiment import run_experiment
+
+        quiet_prefect_console()
+    with Terminal(console, workspace=workspace) as terminal:
+        token = SPECTATOR.set(terminal)
+        try:
+            terminal.stage("starting Prefect's server")
+            run_experiment(config, list(points))
+        finally:
+            SPECTATOR.reset(token)
+
+
+def check_before_start(config: ExperimentConfig, points: Sequence[Point]) -> Plan:
+    """Return the plan, and find the user's mistakes before anything is written.
+
+    Raises:
+        UserError: a point, a data file, the workspace or the name cannot be used.
+    """
+    plan = plan_runs(config, points)
+    for run_config in plan.configs:
+        if run_config.traffic.kind != "synthetic":
+            NetworkModel(run_config, seed=config.experiment.seed).close()
+    database = Workspace(config.workspace.expanduser().absolute()).database
+    if database.exists():
+        with opened(config.workspace) as (_, ledger):
+            existing = ledger.experiment(plan.name)
+            if existing is not None:
+                check_growth(existing, plan, config)
+    return plan
+
+
+def stored_experiment(workspace: Path, name: str) -> tuple[ExperimentConfig, list[Point]]:
+    """Return configuration and points of an experiment as the ledger has them.
+
+    Raises:
+        UserError: there is no such experiment.
+    """
+    with opened(workspace) as (place, ledger):
+        found = find_experiment(ledger, name)
+    config, points = stored_points(found)
+    section = config.experiment.model_copy(update={"name": name})
+    return config.model_copy(update={"experiment": section, "workspace": place.folder}), points
+
+
+def show_dry_run(config: ExperimentConfig, points: Sequence[Point], console: Console) -> None:
+    """Print points, runs, and estimates of minutes, memory and disk; write nothing."""
+    plan = check_before_start(config, points)
+    samples = plan.configs[:: max(1, len(plan.configs) // SAMPLED_POINTS)]
+    seconds, n_bytes = [], []
+    for sample in samples:
+        model = NetworkModel(sample, seed=config.experiment.seed)
+        began = time.perf_counter()
+        for _ in range(min(SAMPLED_STEPS, sample.simulation.steps)):
+            model.step()
+        elapsed = (time.perf_counter() - began) / min(SAMPLED_STEPS, sample.simulation.steps)
+        seconds.append(elapsed * sample.simulation.steps)
+        n_bytes.append(len(encode(model.state, "00" * 32)) * config.checkpoint.keep)
+        model.close()
+    n_runs = len(plan.runs)
+    workers = (
+        1 if config.executor.kind == "inline" else config.executor.num_cpus or os.cpu_count() or 1
+    )
+    minutes = sum(seconds) / len(seconds) * n_runs / workers / 60
+    disk = sum(n_bytes) / len(n_bytes) * n_runs + 300 * config.simulation.steps * n_runs
+    console.print(f"experiment   {plan.name}")
+    console.print(f"points       {len(plan.labels)}: {', '.join(plan.labels[:20])}")
+    console.print(f"runs         {n_runs} of {config.simulation.steps} steps")
+    console.print(f"minutes      about {minutes:.1f} on {workers} processors, without start-up")
+    console.print(f"memory       about {peak_rss_mb() * workers:,.0f} MB in {workers} workers")
+    console.print(f"disk         about {disk / 1e6:,.0f} MB")
+
+
+def hand_to_hydra(words: Sequence[str], config_name: str) -> None:
+    """Let Hydra's own command line answer (--help, --cfg, --info, completion)."""
+    import hydra
+
+    from flows.compose import CONF
+
+    sys.argv = ["quorumlab run", *words]
+
+    @hydra.main(version_base=None, config_path=str(CONF), config_name=config_name)
+    def show(config: object) -> None:
+        del config
+
+    show()

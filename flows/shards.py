@@ -1,0 +1,85 @@
+"""Handing out shards of runs: as Prefect tasks, a bounded number at once."""
+
+from __future__ import annotations
+
+import math
+import queue
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from flows.bench import Bench
+from sim_core.results import Execution
+from sim_core.simulate import RunSpec
+from tasks.executors import Executor, WorkerDied
+from tasks.show_in_prefect import ProgressArtifact
+from tasks.simulate_shard import Shard, Workbench, simulate_shard
+
+SHARDS_PER_SLOT = 8
+"""So many that the last shard to end does not keep the other workers idle for long."""
+LARGEST_SHARD = 50
+POLL_SECONDS = 1.0
+
+
+def make_shards(
+    runs: Sequence[RunSpec], max_in_flight: int, shard_runs: int | None = None
+) -> list[Shard]:
+    """Return the runs in shards; results never depend on how they are dealt out."""
+    size = shard_runs or min(
+        LARGEST_SHARD, math.ceil(len(runs) / (max_in_flight * SHARDS_PER_SLOT))
+    )
+    starts = range(0, len(runs), size)
+    return [Shard(index, runs[start : start + size]) for index, start in enumerate(starts)]
+
+
+def execute_shards(
+    bench: Bench, runs: Sequence[RunSpec], executor: Executor
+) -> dict[str, Execution]:
+    """Execute runs and return what was done for each of them.
+
+    Raises:
+        Interrupted: another driver has claimed a run.
+        Unavailable: Ray is gone.
+    """
+    count = ProgressCount(bench)
+    workbench = Workbench(
+        bench.ledger,
+        bench.checkpoints,
+        executor,
+        count,
+        WorkerDied,
+        bench.config.limits.attempts,
+    )
+    shards = make_shards(runs, executor.max_in_flight, bench.config.executor.shard_runs)
+    waiting, ended = deque(shards), queue.SimpleQueue[Any]()
+    progress = ProgressArtifact(sum(run.config.simulation.steps for run in runs))
+    executions: dict[str, Execution] = {}
+    n_running = 0
+    while waiting or n_running:
+        while waiting and n_running < executor.max_in_flight:
+            shard = waiting.popleft()
+            future = simulate_shard.submit(shard.index, shard, workbench)
+            future.add_done_callback(ended.put)
+            n_running += 1
+        try:
+            executions |= ended.get(timeout=POLL_SECONDS).result()
+            n_running -= 1
+        except queue.Empty:
+            pass
+        progress.show(count.steps)
+    return executions
+
+
+class ProgressCount:
+    """Counts committed steps, and passes on what shards report."""
+
+    def __init__(self, bench: Bench) -> None:
+        """Start with what is committed already."""
+        self.steps = 0
+        self._spectator = bench.spectator
+        self.committed = self._committed
+        self.ended = bench.spectator.ended
+
+    def _committed(self, run_key: str, steps: int) -> None:
+        self.steps += steps
+        self._spectator.committed(run_key, steps)

@@ -1,0 +1,45 @@
+"""What may become of an experiment whose name exists: the same again, or more of it."""
+
+from __future__ import annotations
+
+from sim_core.config import ExperimentConfig
+from sim_core.errors import ExperimentConflict
+from sim_core.identity import content_hash, model_version, result_relevant
+from sim_core.ledger.tables import Experiment
+from sim_core.plan import Plan, Point, plan_runs
+
+
+def check_growth(existing: Experiment, plan: Plan, config: ExperimentConfig) -> None:
+    """Accept the same experiment with more points, replicates or steps, and nothing else.
+
+    Raises:
+        ExperimentConflict: saying what differs.
+    """
+    if existing.key == plan.key:
+        return
+    before = ExperimentConfig.model_validate(existing.config)
+    found = []
+    if existing.environment.get("model_version") != model_version():
+        found.append("the code of the model has changed since")
+    if before.experiment.seed != config.experiment.seed:
+        found.append(f"experiment.seed was {before.experiment.seed}")
+    if before.experiment.replicates > config.experiment.replicates:
+        found.append(f"it has {before.experiment.replicates} replicates already")
+    if before.simulation.steps > config.simulation.steps:
+        found.append(f"it has {before.simulation.steps} steps already")
+    if not found:
+        points = [Point(label=p["label"], settings=p["settings"]) for p in existing.points]
+        new = {content_hash(result_relevant(c)) for c in plan.configs}
+        old = plan_runs(before, points)
+        gone = [
+            label
+            for label, c in zip(old.labels, old.configs, strict=True)
+            if content_hash(result_relevant(c)) not in new
+        ]
+        if gone:
+            found.append(f"its points {', '.join(gone)} are missing or configured differently")
+    if found:
+        raise ExperimentConflict(
+            f"experiment {plan.name!r} exists and is another one: {'; '.join(found)}. Points, "
+            "replicates and steps may only be added; choose another experiment.name, or none"
+        )

@@ -1,0 +1,122 @@
+"""Where runs are executed: in this process, or on Ray (the only Ray import).
+
+Ray is called directly, one streaming task per shard, with no retries of its own: a dead worker is
+seen by whoever waits for the shard, who alone decides what runs again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from sim_core.config import ExecutorConfig
+from sim_core.errors import QuorumlabError, Unavailable
+from sim_core.simulate import Job, RunError, Segment, simulate_jobs
+
+SEGMENTS_AHEAD = 4
+"""Segments that a worker may be ahead of the driver before it waits."""
+
+
+class WorkerDied(QuorumlabError):
+    """The process that executed a shard is gone."""
+
+
+class Executor(Protocol):
+    """Executes the jobs of a shard."""
+
+    max_in_flight: int
+
+    def execute(self, jobs: Sequence[Job]) -> Iterator[Segment | RunError]:
+        """Yield the segments of the jobs as they are made.
+
+        Raises:
+            WorkerDied: the process that executed them is gone.
+        """
+
+
+class InlineExecutor:
+    """Executes in the calling thread."""
+
+    max_in_flight = 1
+
+    def execute(self, jobs: Sequence[Job]) -> Iterator[Segment | RunError]:
+        """Yield the segments of the jobs."""
+        return simulate_jobs(jobs)
+
+
+class RayExecutor:
+    """Executes each shard as one streaming task on the Ray that this process is connected to."""
+
+    def __init__(self, max_in_flight: int) -> None:
+        """Hand out at most `max_in_flight` shards at once."""
+        import ray
+
+        self.max_in_flight = max_in_flight
+        self._ray = ray
+        remote: Any = ray.remote  # its stubs know neither streaming nor back-pressure
+        self._remote = remote(
+            num_cpus=1,
+            max_retries=0,
+            num_returns="streaming",
+            _generator_backpressure_num_objects=SEGMENTS_AHEAD,
+        )(simulate_jobs)
+
+    def execute(self, jobs: Sequence[Job]) -> Iterator[Segment | RunError]:
+        """Yield the segments of the jobs as the worker makes them."""
+        errors = self._ray.exceptions
+        try:
+            for reference in self._remote.remote(list(jobs)):
+                yield self._ray.get(reference)
+        except (
+            errors.WorkerCrashedError,
+            errors.OutOfMemoryError,
+            errors.ObjectLostError,
+        ) as error:
+            raise WorkerDied(f"a Ray worker died: {_first_line(error)}") from error
+        except errors.RaySystemError as error:
+            raise Unavailable(f"Ray failed: {_first_line(error)}") from error
+
+
+@contextmanager
+def open_executor(config: ExecutorConfig) -> Iterator[Executor]:
+    """Give the executor that the configuration names, for as long as it is needed.
+
+    Raises:
+        Unavailable: Ray does not start.
+    """
+    if config.kind == "inline":
+        yield InlineExecutor()
+        return
+    n_cpus = config.num_cpus or os.cpu_count() or 1
+    import ray
+
+    _start_ray(ray, config, n_cpus)
+    try:
+        yield RayExecutor(config.max_in_flight or n_cpus + 1)
+    finally:
+        ray.shutdown()
+
+
+def _start_ray(ray: Any, config: ExecutorConfig, n_cpus: int) -> None:
+    try:
+        ray.init(
+            address="local",
+            num_cpus=n_cpus,
+            object_store_memory=config.object_store_mb * 1024 * 1024,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _node_ip_address="127.0.0.1",
+            runtime_env={"env_vars": {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}},
+        )
+    except (RuntimeError, ConnectionError, TimeoutError, ValueError, OSError) as error:
+        raise Unavailable(
+            f"Ray does not start: {_first_line(error)}. executor=inline runs without it"
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

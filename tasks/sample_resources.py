@@ -1,0 +1,196 @@
+"""Samples of what an experiment takes: its process tree, and the machine around it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+MOST_SAMPLES = 2_000
+"""Samples kept; when there are more, every other one is dropped and the interval doubles."""
+MEGABYTE = 1e6
+"""As MLflow counts its own system metrics."""
+SHORTEST_RATE_SECONDS = 0.05
+"""Over less than this, processor time is too coarse to be given as a rate."""
+
+
+@dataclass(frozen=True)
+class ResourceSample:
+    """Figures of one moment, under the names that MLflow shows as system metrics."""
+
+    timestamp_ms: int
+    values: Mapping[str, float]
+
+
+class ResourceSampler:
+    """Sampler of this process, its descendants and the machine, from a thread of its own.
+
+    A context manager: the first sample is taken on entry, the last on exit, whatever happens.
+
+    Example:
+        with ResourceSampler() as sampler:
+            work()
+        publish(sampler.samples)
+    """
+
+    def __init__(self, interval_seconds: float = 1.0, *, most_samples: int = MOST_SAMPLES) -> None:
+        """Take a sample every `interval_seconds`, and keep at most `most_samples`."""
+        self._interval = interval_seconds
+        self._most = max(2, most_samples)
+        self._stop = threading.Event()
+        self._samples: list[ResourceSample] = []
+        self._thread = threading.Thread(target=self._run, name="resource-sampler", daemon=True)
+
+    @property
+    def samples(self) -> list[ResourceSample]:
+        """The samples so far, oldest first; a copy."""
+        return list(self._samples)
+
+    def __enter__(self) -> Self:
+        self._tree = ProcessTree(os.getpid())
+        self._machine = Machine()
+        self._take()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._take()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._interval):
+            self._take()
+
+    def _take(self) -> None:
+        try:
+            values = self._tree.figures() | self._machine.figures()
+        except (psutil.Error, OSError):
+            return  # a sample that cannot be had is no reason to stop the work that is sampled
+        self._samples.append(ResourceSample(time.time_ns() // 1_000_000, values))
+        if len(self._samples) > self._most:
+            self._samples = every_other(self._samples)
+            self._interval *= 2
+
+
+def every_other(samples: list[ResourceSample]) -> list[ResourceSample]:
+    """Return the samples at even places, the first among them.
+
+    >>> [s.timestamp_ms for s in every_other([ResourceSample(t, {}) for t in range(5)])]
+    [0, 2, 4]
+    """
+    return samples[::2]
+
+
+class ProcessTree:
+    """A process and all its descendants: memory and processor time.
+
+    Resident sets are added up, so that memory which processes share counts in each of them.
+    """
+
+    def __init__(self, pid: int) -> None:
+        """Look at the process with this id; processor time counts from now."""
+        self._root = psutil.Process(pid)
+        self._clock = time.monotonic()
+        self._spent = {process: _cpu_seconds(process) for process in self._processes()}
+
+    def figures(self) -> dict[str, float]:
+        """Return the figures of now; processor time is the mean since the call before."""
+        processes = self._processes()
+        figures = {
+            "system/process_tree_rss_megabytes": sum(map(_rss, processes)) / MEGABYTE,
+            "system/process_tree_processes": float(len(processes)),
+        }
+        elapsed = time.monotonic() - self._clock
+        if elapsed >= SHORTEST_RATE_SECONDS:
+            spent = {process: _cpu_seconds(process) for process in processes}
+            # A process that is new since the call before has spent all of its time since then.
+            used = sum(now - self._spent.get(process, 0.0) for process, now in spent.items())
+            figures["system/process_tree_cpu_percentage"] = 100 * max(0.0, used) / elapsed
+            self._clock, self._spent = self._clock + elapsed, spent
+        return figures
+
+    def _processes(self) -> list[psutil.Process]:
+        try:
+            return [self._root, *self._root.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return [self._root]
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    """Return the processor time of a process, 0 if it is gone."""
+    try:
+        times = process.cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(times.user + times.system)
+
+
+def _rss(process: psutil.Process) -> float:
+    """Return the resident set in bytes, 0 if the process is gone."""
+    try:
+        return float(process.memory_info().rss)
+    except psutil.Error:
+        return 0.0
+
+
+class Machine:
+    """The computer as a whole; network and disk traffic count from the beginning."""
+
+    def __init__(self) -> None:
+        """Remember where the counters stand."""
+        self._busy, self._total = _cpu_times()
+        self._first = _traffic_megabytes()
+
+    def figures(self) -> dict[str, float]:
+        """Return the figures of now; the processors' share is the mean since the call before."""
+        memory, disk = psutil.virtual_memory(), psutil.disk_usage(os.sep)
+        figures = {
+            "system/system_memory_usage_megabytes": memory.used / MEGABYTE,
+            "system/system_memory_usage_percentage": 100 * memory.used / memory.total,
+            "system/disk_usage_percentage": float(disk.percent),
+            "system/disk_usage_megabytes": disk.used / MEGABYTE,
+            "system/disk_available_megabytes": disk.free / MEGABYTE,
+        }
+        for name, value in _traffic_megabytes().items():
+            figures[name] = value - self._first.get(name, value)
+        busy, total = _cpu_times()
+        if total - self._total >= SHORTEST_RATE_SECONDS:
+            share = (busy - self._busy) / (total - self._total)
+            figures["system/cpu_utilization_percentage"] = min(100.0, max(0.0, 100 * share))
+            self._busy, self._total = busy, total
+        return figures
+
+
+def _cpu_times() -> tuple[float, float]:
+    """Return the seconds that all processors were busy, and all their seconds.
+
+    Not `psutil.cpu_percent`, which counts for each thread apart.
+    """
+    times = psutil.cpu_times()
+    total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
+    return total - times.idle - getattr(times, "iowait", 0.0), total
+
+
+def _traffic_megabytes() -> dict[str, float]:
+    """Return the machine's counters of network and disk, those that it has."""
+    traffic: dict[str, float] = {}
+    network, disk = psutil.net_io_counters(), psutil.disk_io_counters()
+    if network is not None:
+        traffic["system/network_receive_megabytes"] = network.bytes_recv / MEGABYTE
+        traffic["system/network_transmit_megabytes"] = network.bytes_sent / MEGABYTE
+    if disk is not None:
+        traffic["system/disk_read_megabytes"] = disk.read_bytes / MEGABYTE
+        traffic["system/disk_write_megabytes"] = disk.write_bytes / MEGABYTE
+    return traffic

@@ -1,0 +1,83 @@
+"""An experiment's results as files: summary.json, config.yaml, Parquet tables."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import OmegaConf
+
+from sim_core.config import ExperimentConfig
+from sim_core.results import Findings, Interval, RunRecord, runs_frame
+from sim_core.workspace import write_whole
+
+HIDDEN = {"number", "point_index", "config", "claimed_at", "published"}
+
+
+def write_results(
+    folder: Path,
+    config: ExperimentConfig,
+    findings: Findings,
+    *,
+    name: str,
+    key: str,
+    state: str,
+    counts: dict[str, int],
+    wall_seconds: float,
+    environment: dict[str, Any],
+    validation: dict[str, Any] | None,
+) -> list[Path]:
+    """Write the files of an experiment, each whole or not at all, and return them."""
+    points = {p["label"]: p for p in findings.point_descriptions}
+    settings = {label: p["settings"] for label, p in points.items()}
+    summary = {
+        "experiment": name,
+        "key": key,
+        "state": state,
+        "counts": counts,
+        "wall_seconds": wall_seconds,
+        "environment": environment,
+        "validation": validation,
+        "runs": [_run(record) for record in findings.records],
+        "points": [
+            {
+                "label": label,
+                "point": p["values"],
+                "n": _n_runs(intervals),
+                "metrics": _metrics(intervals),
+            }
+            for (label, p), intervals in zip(points.items(), findings.points, strict=True)
+        ],
+    }
+    resolved = {**config.model_dump(mode="json"), "points": settings}
+    files: dict[str, str | bytes] = {
+        "config.yaml": OmegaConf.to_yaml(OmegaConf.create(resolved)),
+        "runs.parquet": _parquet(runs_frame(findings.records)),
+        "steps.parquet": _parquet(findings.steps),
+        "summary.json": json.dumps(summary, indent=2, allow_nan=False) + "\n",
+    }
+    for file, content in files.items():
+        write_whole(folder / file, content)
+    return [folder / file for file in files]
+
+
+def _run(record: RunRecord) -> dict[str, Any]:
+    return {key: value for key, value in asdict(record).items() if key not in HIDDEN}
+
+
+def _n_runs(intervals: dict[str, Interval]) -> int:
+    return max((found.n for found in intervals.values()), default=0)
+
+
+def _metrics(intervals: dict[str, Interval]) -> dict[str, dict[str, Any]]:
+    return {name: asdict(found) for name, found in intervals.items()}
+
+
+def _parquet(frame: pd.DataFrame) -> bytes:
+    buffer = BytesIO()
+    frame.to_parquet(buffer, index=False)
+    return buffer.getvalue()
