@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -20,19 +21,10 @@ from rich.table import Table
 
 from flows.bench import Bench, Outcome, Spectator
 from sim_core.plan import Plan
-from sim_core.results import paired_difference
+from sim_core.results import Interval, paired_difference
 from tasks.show_in_prefect import MAIN_METRICS, in_words
 
-HEADINGS = {
-    "f1": "F1",
-    "auroc": "AUROC",
-    "detection_delay_steps": "delay\n(steps)",
-    "immunity_share": "immune",
-    "true_confirmations": "true\nconfirm.",
-    "false_confirmations": "false\nconfirm.",
-    "benign_blocked_share": "benign\nblocked",
-    "messages_sent": "messages",
-}
+SHOWN_PAIRS = 6
 
 
 class Terminal(Spectator):
@@ -138,12 +130,13 @@ class Terminal(Spectator):
         self._progress.stop()
         self.outcome = outcome
         self.console.print(results_table(outcome))
-        for line in verdict_lines(outcome):
-            self.console.print(line)
+        differences = differences_table(outcome)
+        if differences is not None:
+            self.console.print(differences)
         counts = outcome.counts
         executed = counts["finished"] - counts["reused"]
         self.console.print(
-            f"\n{counts['finished']} of {counts['planned']} runs finished ({executed} executed, "
+            f"{counts['finished']} of {counts['planned']} runs finished ({executed} executed, "
             f"{counts['reused']} reused), {counts['failed']} failed, {counts['quarantined']} "
             f"quarantined; {_validation_words(outcome)}; {outcome.wall_seconds:.1f} s"
         )
@@ -153,38 +146,48 @@ class Terminal(Spectator):
 def results_table(outcome: Outcome) -> Table:
     """Return means with 95 % intervals, a row per metric and a column per point."""
     findings = outcome.findings
-    metrics = [m for m in MAIN_METRICS if any(p.get(m) and p[m].n for p in findings.points)]
-    table = Table(
-        title=f"{outcome.name}: mean [95 % interval] over replicates", title_justify="left"
-    )
-    table.add_column("metric")
+    table = _table(f"{outcome.name}: mean ± half of the 95 % interval over replicates")
     for label, point in zip(findings.labels, findings.points, strict=True):
         n = max((found.n for found in point.values()), default=0)
         table.add_column(f"{label} (n={n})", justify="right")
-    for metric in metrics:
-        cells = [in_words(point.get(metric)) for point in findings.points]
-        table.add_row(metric, *cells)
+    for metric in MAIN_METRICS:
+        if any(metric in point and point[metric].n for point in findings.points):
+            table.add_row(metric, *(in_words(point.get(metric)) for point in findings.points))
     return table
 
 
-def verdict_lines(outcome: Outcome) -> list[str]:
-    """Return the paired differences whose interval excludes 0, against the first point."""
+def differences_table(outcome: Outcome) -> Table | None:
+    """Return paired differences between points; those whose interval excludes 0 stand out.
+
+    Each of up to four points against each before it, beyond that against the first.
+    """
     findings = outcome.findings
-    if len(findings.labels) < 2:
-        return []
-    baseline = findings.labels[0]
-    lines = []
-    for label in findings.labels[1:]:
-        shown = []
-        for metric in MAIN_METRICS:
-            found = paired_difference(findings.records, metric, label, baseline)
-            low, high = found.ci_low, found.ci_high
-            if found.mean is not None and low is not None and high is not None and low * high > 0:
-                sign = "+" if found.mean > 0 else ""
-                shown.append(f"{metric} {sign}{in_words(found)}")
-        text = "; ".join(shown) or "no difference shown"
-        lines.append(f"[bold]{escape(label)}[/] against {escape(baseline)}, paired: {escape(text)}")
-    return lines
+    labels = findings.labels
+    pairs = [(b, a) for i, b in enumerate(labels) for a in labels[:i]]
+    if len(pairs) > SHOWN_PAIRS:
+        pairs = [(label, labels[0]) for label in labels[1 : SHOWN_PAIRS + 1]]
+    if not pairs:
+        return None
+    table = _table("paired differences (same random numbers); bold: the interval excludes 0")
+    for label, baseline in pairs:
+        table.add_column(f"{label}\n- {baseline}", justify="right")
+    for metric in MAIN_METRICS:
+        found = [paired_difference(findings.records, metric, *pair) for pair in pairs]
+        if any(f.n for f in found):
+            table.add_row(metric, *(_stressed(f) for f in found))
+    return table
+
+
+def _table(title: str) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("metric", no_wrap=True)
+    return table
+
+
+def _stressed(found: Interval) -> str:
+    low, high = found.ci_low, found.ci_high
+    shown = low is not None and high is not None and low * high > 0
+    return f"[bold]{in_words(found)}[/]" if shown else f"[dim]{in_words(found)}[/]"
 
 
 def _validation_words(outcome: Outcome) -> str:

@@ -10,8 +10,6 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
-from tasks.draw_plots import draw_all
-from tasks.sample_resources import ResourceSampler
 from tasks.track_mlflow import publish_experiment
 from tasks.validate_ledger import ValidationReport, render_html, validate_experiment
 
@@ -22,7 +20,9 @@ from sim_core.errors import RunFailed, Unavailable
 from sim_core.plan import Point
 from sim_core.results import Execution, collect_findings
 from sim_core.workspace import write_whole
+from tasks.draw_plots import draw_all
 from tasks.executors import open_executor
+from tasks.sample_resources import ResourceSampler
 from tasks.show_in_prefect import show_results
 from tasks.write_results import write_results
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from uuid import UUID
 
 from prefect.artifacts import (
@@ -65,17 +64,15 @@ def show_results(name: str, findings: Findings) -> None:
         create_markdown_artifact(text, key="problems", description="Runs that did not finish")
 
 
-def in_words(found: Interval | None, digits: int = 3) -> str:
-    """Return mean and interval for a table.
+def in_words(found: Interval | None) -> str:
+    """Return mean and half width of the interval for a table.
 
-    >>> in_words(Interval(3, 0.5, 0.4, 0.6, 0.05))
-    '0.500 [0.400, 0.600]'
+    >>> in_words(Interval(3, 0.5, 0.4, 0.6, 0.05)), in_words(Interval(3, 1200.0, 1100.0, 1300.0, 9.0))
+    ('0.500 ± 0.100', '1,200 ± 100')
     """
     if found is None or found.mean is None:
         return "-"
-    values: Sequence[float | None] = (found.mean, found.ci_low, found.ci_high)
-    small = max(abs(v) for v in values if v is not None) < 100
-    mean, low, high = (
-        None if v is None else f"{v:.{digits}f}" if small else f"{v:,.0f}" for v in values
-    )
-    return f"{mean}" if low is None else f"{mean} [{low}, {high}]"
+    digits = 3 if abs(found.mean) < 10 else 1 if abs(found.mean) < 1000 else 0
+    if found.ci_high is None:
+        return f"{found.mean:,.{digits}f}"
+    return f"{found.mean:,.{digits}f} ± {found.ci_high - found.mean:,.{digits}f}"
