@@ -13,6 +13,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -37,8 +38,8 @@ class Terminal(Spectator):
         self._workspace = workspace
         self._lock = threading.Lock()
         self._point_of: dict[str, int] = {}
-        self._bars: dict[int, int] = {}
-        self._stage: int | None = None
+        self._bars: dict[int, TaskID] = {}
+        self._stage: TaskID | None = None
         self._ended: Counter[str] = Counter()
         self._done, self._total, self._printed = 0, 1, 0
         self._n_runs = 0

@@ -142,7 +142,7 @@ def write(bench: Bench, outcome: Outcome, report: ValidationReport | None) -> No
         if report is not None:
             write_whole(bench.folder / "validation.json", json.dumps(report.to_json(), indent=2))
             write_whole(bench.folder / "validation.html", render_html(report, outcome.name))
-        draw_all(findings, bench.folder / "plots")
+        draw_all(findings.steps, findings.records, findings.points, bench.folder / "plots")
         show_results(outcome.name, findings)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,11 +17,13 @@ from flows.environment import prepare_environment, quiet_prefect_console
 from flows.inspect import find_experiment, opened, stored_points
 from sim_core.checkpoint import encode
 from sim_core.config import ExperimentConfig
+from sim_core.errors import Unavailable
 from sim_core.growth import check_growth
 from sim_core.model import NetworkModel
 from sim_core.plan import Plan, Point, plan_runs
 from sim_core.simulate import peak_rss_mb
 from sim_core.workspace import Workspace, open_workspace
+from tasks.executors import start_ray
 
 SAMPLED_POINTS = 4
 SAMPLED_STEPS = 5
@@ -31,7 +36,7 @@ def launch_experiment(config: ExperimentConfig, points: Sequence[Point]) -> None
         UserError: before anything is started or written.
         RunFailed: a run failed, or broke the protocol.
     """
-    check_before_start(config, points)
+    plan = check_before_start(config, points)
     workspace = open_workspace(config.workspace).folder
     config = config.model_copy(update={"workspace": workspace})
     prepare_environment(workspace)
@@ -42,6 +47,7 @@ def launch_experiment(config: ExperimentConfig, points: Sequence[Point]) -> None
         from flows.experiment import run_experiment
 
         quiet_prefect_console()
+    warm_up(config, plan)
     with Terminal(console, workspace=workspace) as terminal:
         token = SPECTATOR.set(terminal)
         try:
@@ -49,6 +55,33 @@ def launch_experiment(config: ExperimentConfig, points: Sequence[Point]) -> None
             run_experiment(config, list(points))
         finally:
             SPECTATOR.reset(token)
+
+
+def warm_up(config: ExperimentConfig, plan: Plan) -> None:
+    """Begin in the background what takes seconds and will be needed, while Prefect starts."""
+
+    def load_libraries() -> None:
+        if config.validation.mode != "off":
+            importlib.import_module("great_expectations")
+        if config.tracking.kind != "off":
+            importlib.import_module("mlflow")
+
+    def start_executor() -> None:
+        with contextlib.suppress(Unavailable):  # the flow tries again, and says what is wrong
+            start_ray(config.executor)
+        threading.Event().wait()  # Ray ends with the thread that started it
+
+    threading.Thread(target=load_libraries, daemon=True).start()
+    if config.executor.kind == "ray_local" and not _all_reused(config, plan):
+        threading.Thread(target=start_executor, daemon=True).start()
+
+
+def _all_reused(config: ExperimentConfig, plan: Plan) -> bool:
+    if not Workspace(config.workspace).database.exists():
+        return False
+    with opened(config.workspace) as (_, ledger):
+        finished = {row["run_key"] for row in ledger.runs_of(plan.name) if row["summary"]}
+    return all(run.spec.run_key in finished for run in plan.runs)
 
 
 def check_before_start(config: ExperimentConfig, points: Sequence[Point]) -> Plan:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -90,21 +91,43 @@ def open_executor(config: ExecutorConfig) -> Iterator[Executor]:
     if config.kind == "inline":
         yield InlineExecutor()
         return
-    n_cpus = config.num_cpus or os.cpu_count() or 1
+    start_ray(config)
     import ray
 
-    _start_ray(ray, config, n_cpus)
     try:
-        yield RayExecutor(config.max_in_flight or n_cpus + 1)
+        yield RayExecutor(config.max_in_flight or _n_cpus(config) + 1)
     finally:
         ray.shutdown()
 
 
-def _start_ray(ray: Any, config: ExecutorConfig, n_cpus: int) -> None:
+_STARTING = threading.Lock()
+
+
+def start_ray(config: ExecutorConfig) -> None:
+    """Start Ray unless it runs already; takes seconds, so callers may do it early, in a thread.
+
+    That thread has to live as long as Ray is needed: Ray's processes ask the kernel to die with
+    the thread that started them.
+
+    Raises:
+        Unavailable: Ray does not start.
+    """
+    import ray
+
+    with _STARTING:
+        if not ray.is_initialized():
+            _init_ray(ray, config)
+
+
+def _n_cpus(config: ExecutorConfig) -> int:
+    return config.num_cpus or os.cpu_count() or 1
+
+
+def _init_ray(ray: Any, config: ExecutorConfig) -> None:
     try:
         ray.init(
             address="local",
-            num_cpus=n_cpus,
+            num_cpus=_n_cpus(config),
             object_store_memory=config.object_store_mb * 1024 * 1024,
             include_dashboard=False,
             log_to_driver=False,

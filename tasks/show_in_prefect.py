@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from prefect.artifacts import (
@@ -34,9 +35,10 @@ class ProgressArtifact:
         """Create the artifact in the flow run that is running."""
         self._total = max(total_steps, 1)
         self._shown = 0.0
-        self._id: UUID = create_progress_artifact(
+        made: Any = create_progress_artifact(
             0.0, key="progress", description="Steps committed to the ledger"
         )
+        self._id: UUID = made
 
     def show(self, done_steps: int) -> None:
         """Show how many steps are committed."""

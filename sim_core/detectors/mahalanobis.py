@@ -32,7 +32,7 @@ class Mahalanobis:
         """Return mean `[n_nodes, D]`, covariance and factor `[n_nodes, D, D]` of the warm-up."""
         exact = warmup.astype(np.float64)
         mean: NDArray[np.float64] = exact.mean(axis=1)
-        deviation = exact - mean[:, None, :]
+        deviation: NDArray[np.float64] = exact - mean[:, None, :]
         covariance = np.einsum("nbi,nbj->nij", deviation, deviation) / warmup.shape[1]
         start = {
             "mean": mean,
@@ -68,7 +68,7 @@ class Mahalanobis:
         deviation, count, shift = masked_deviation(x, mean, mask)
         products = np.einsum("nbi,nbj->nij", deviation, deviation).astype(np.float64)
         learned = mask.any(axis=1).astype(np.float64)
-        rate = self._config.learning_rate * learned[:, None, None]
+        rate: NDArray[np.float64] = self._config.learning_rate * learned[:, None, None]
         moved = rate[:, :, 0] * shift
         covariance = (
             (1 - rate) * covariance
