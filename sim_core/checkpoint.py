@@ -70,7 +70,7 @@ def decode(content: bytes, run_key: str, *, source: Path | str = "in memory") ->
 
 
 def _pack(array: NDArray[Any]) -> PackedArray:
-    array = np.ascontiguousarray(array)
+    array = np.asarray(array, order="C")  # ascontiguousarray would make numbers 1-dimensional
     sparse = array.nbytes > 4096 and bool(np.count_nonzero(array) * 4 < array.size)
     data = zlib.compress(array.data, 1) if sparse else array.tobytes()
     return PackedArray(array.dtype.str, list(array.shape), data, sparse)

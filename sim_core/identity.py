@@ -17,9 +17,20 @@ from sim_core.traffic import data_files
 
 PACKAGE = Path(__file__).parent
 KEEPING = frozenset(
-    """checkpoint.py growth.py identity.py plan.py results.py simulate.py workspace.py
-    ledger/checks.py ledger/comparisons.py ledger/store.py ledger/tables.py
-    ledger/verify.py""".split()
+    [
+        "checkpoint.py",
+        "growth.py",
+        "identity.py",
+        "plan.py",
+        "results.py",
+        "simulate.py",
+        "workspace.py",
+        "ledger/checks.py",
+        "ledger/comparisons.py",
+        "ledger/store.py",
+        "ledger/tables.py",
+        "ledger/verify.py",
+    ]
 )
 """Modules that keep, check and compare what the model made, and never change it. A test makes
 sure that the model imports none of them."""

@@ -1,0 +1,242 @@
+"""What must equal something that is recomputed: ballots, outcomes, summary, hashes.
+
+These are the checks that SQL cannot say; each puts what is stored in one run beside what it should
+be. A new one is one more entry of COMPARISONS; its name is its identity in reports.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+from sqlalchemy import Connection
+
+from sim_core.adversaries.strategies import Ballot
+from sim_core.config import ConsensusConfig
+from sim_core.consensus.rules import Outcome, decide
+from sim_core.ledger.blocks import KEPT, METRIC_COUNTS, unpack_ballots
+from sim_core.ledger.store import Ledger
+from sim_core.ledger.verify import verify_run
+from sim_core.metrics import derived_ratios
+from sim_core.network import make_dissemination
+
+DECISIONS_AT_ONCE = 256
+CONSENSUS: TypeAdapter[Any] = TypeAdapter(ConsensusConfig)
+SUMMED = {
+    "true_confirmations": "true_confirmations",
+    "false_confirmations": "false_confirmations",
+    "rejections": "rejected",
+    "expirations": "expired",
+    "messages_sent": "messages_sent",
+    "messages_lost": "messages_lost",
+    "bytes_sent": "bytes_sent",
+    "missed": "honest_fn",
+    "benign_blocked": "benign_blocked",
+}
+"""Metrics of the summary that are the sum of a column over steps."""
+
+Run = Mapping[str, Any]
+"""A row of `Ledger.runs_of`."""
+Counts = NDArray[np.int64]
+
+
+class Compared(NamedTuple):
+    """One place where something stored is beside what it should be."""
+
+    at: str
+    expected: str
+    found: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A rule, as what it expects of a run and what the run has."""
+
+    name: str
+    places: Callable[[Ledger, Run], Iterator[Compared]]
+
+    def of_run(self, ledger: Ledger, run: Run) -> list[Compared]:
+        """Return all places of a run, or the one reason why its rows cannot be read."""
+        try:
+            return list(self.places(ledger, run))
+        except (ValueError, TypeError, OverflowError, KeyError) as error:
+            return [Compared("its rows", "values of the documented types", repr(error))]
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """Some decisions of a run with their proposals; arrays `[n]`."""
+
+    ballots: NDArray[np.uint8]
+    """A `Ballot` per node, as packed; in whole bytes, so more than nodes `[n, >= n_nodes]`."""
+    step: Counts
+    proposal: Counts
+    outcome: Counts
+    accept: Counts
+    reject: Counts
+    abstain: Counts
+    registered: Counts
+    published: Counts
+    """Step of the proposal."""
+    proposer: Counts
+
+    def places(self) -> list[str]:
+        """Return what identifies each decision."""
+        return [f"step {s}, proposal {p}" for s, p in zip(self.step, self.proposal, strict=True)]
+
+    def tallies(self) -> list[str]:
+        """Return the stored tallies as text."""
+        return _tallies(self.accept, self.reject, self.abstain)
+
+
+Judge = Callable[[Connection, Run, Decisions], tuple[list[str], list[str]]]
+"""Returns what is expected and what is found, per decision."""
+
+
+def by_decision(judge: Judge) -> Callable[[Ledger, Run], Iterator[Compared]]:
+    """Return the places of a comparison that judges each decision."""
+
+    def places(ledger: Ledger, run: Run) -> Iterator[Compared]:
+        with ledger.reading() as connection:
+            for part in read_decisions(connection, run):
+                yield from map(Compared, part.places(), *judge(connection, run, part))
+
+    return places
+
+
+def read_decisions(connection: Connection, run: Run) -> Iterator[Decisions]:
+    """Yield the decisions on published proposals in order, in parts that bound memory.
+
+    Raises:
+        ValueError: a value is not a whole number, or the ballots do not have 2 bits a node.
+    """
+    found = connection.exec_driver_sql(
+        "SELECT d.step, d.proposal, d.outcome, d.accept, d.reject, d.abstain, d.registered, "
+        "p.step, p.proposer, d.ballots FROM decision AS d JOIN proposal AS p "
+        "ON p.run = d.run AND p.proposal = d.proposal AND p.step BETWEEN d.step - ? AND d.step "
+        "WHERE d.run = ? AND d.step < ? ORDER BY d.step, d.proposal",
+        (run["config"]["consensus"]["vote_deadline"], run["id"], run["horizon"]),
+    )
+    width = -(-run["n_nodes"] // 4)
+    for rows in found.partitions(DECISIONS_AT_ONCE):
+        *numbers, blobs = zip(*rows, strict=True)
+        packed = np.frombuffer(b"".join(blobs), dtype=np.uint8)
+        if any(len(blob) != width for blob in blobs):
+            raise ValueError(f"ballots have {sorted(map(len, blobs))} bytes, expected {width}")
+        yield Decisions(
+            unpack_ballots(packed.reshape(len(rows), width), 4 * width),
+            *(np.array(column, dtype=np.int64) for column in numbers),
+        )
+
+
+def tallies(connection: Connection, run: Run, part: Decisions) -> tuple[list[str], list[str]]:
+    """Return what the packed ballots count and what is stored as counted."""
+    del connection, run
+    kinds = (Ballot.ACCEPT, Ballot.REJECT, Ballot.ABSTAIN)
+    return _tallies(*((part.ballots == kind).sum(axis=1) for kind in kinds)), part.tallies()
+
+
+def _tallies(*counts: Counts) -> list[str]:
+    return ["{} accept, {} reject, {} abstain".format(*row) for row in zip(*counts, strict=True)]
+
+
+def electorates(connection: Connection, run: Run, part: Decisions) -> tuple[list[str], list[str]]:
+    """Return whom the dissemination registers and who was registered or voted."""
+    del connection
+    dissemination = make_dissemination(run["config"]["dissemination"]["kind"])
+    may = dissemination.electorate(part.proposer, run["n_nodes"])
+    others = ((part.ballots[:, : run["n_nodes"]] != Ballot.NONE) & ~may).sum(axis=1)
+    found = zip(part.registered, others, strict=True)
+    return (
+        [f"{n} registered, 0 votes of others" for n in may.sum(axis=1)],
+        [f"{n} registered, {k} votes of others" for n, k in found],
+    )
+
+
+def outcomes(connection: Connection, run: Run, part: Decisions) -> tuple[list[str], list[str]]:
+    """Return what the consensus rule makes of the tallies and what is stored as decided."""
+    del connection
+    consensus = CONSENSUS.validate_python(run["config"]["consensus"])
+    decided = decide(
+        consensus,
+        part.accept,
+        part.reject,
+        part.registered,
+        part.registered - part.accept - part.reject - part.abstain,
+        part.step - part.published >= consensus.vote_deadline,
+    )
+    votes = [f" by {t} of {n}" for t, n in zip(part.tallies(), part.registered, strict=True)]
+    return (
+        [_outcome(o) + v for o, v in zip(decided, votes, strict=True)],
+        [_outcome(o) + v for o, v in zip(part.outcome, votes, strict=True)],
+    )
+
+
+def _outcome(number: int) -> str:
+    return Outcome(number).name.lower() if number in set(Outcome) else f"outcome {number}"
+
+
+def votes(connection: Connection, run: Run, part: Decisions) -> tuple[list[str], list[str]]:
+    """Return the ballots of kept votes and the packed ones, each at the first that differs."""
+    voted = part.ballots
+    if "vote" in KEPT[run["detail"]]:
+        voted = _ballots_of_votes(connection, run, part)
+    node = (voted != part.ballots).argmax(axis=1)
+    row = np.arange(len(node))
+
+    def told(ballots: NDArray[np.uint8]) -> list[str]:
+        return [f"ballot {b} of node {n}" for b, n in zip(ballots[row, node], node, strict=True)]
+
+    return told(voted), told(part.ballots)
+
+
+def _ballots_of_votes(connection: Connection, run: Run, part: Decisions) -> NDArray[np.uint8]:
+    rows = connection.exec_driver_sql(
+        "SELECT proposal, node, ballot FROM vote WHERE run = ? AND step BETWEEN ? AND ?",
+        (run["id"], int(part.published.min()), int(part.step.max())),
+    )
+    found = np.fromiter(chain.from_iterable(rows), dtype=np.int64).reshape(-1, 3)
+    found = found[np.isin(found[:, 0], part.proposal) & (found[:, 1] < run["n_nodes"])]
+    ballots = np.zeros_like(part.ballots)
+    order = np.argsort(part.proposal, kind="stable")
+    position = order[np.searchsorted(part.proposal[order], found[:, 0])]
+    ballots[position, found[:, 1]] = found[:, 2]
+    return ballots
+
+
+def summary(ledger: Ledger, run: Run) -> Iterator[Compared]:
+    """Yield the metrics that follow from the steps' counts, and those of the stored summary."""
+    sums = ", ".join(f"coalesce(sum({name}), 0)" for name in METRIC_COUNTS)
+    with ledger.reading() as connection:
+        found = connection.exec_driver_sql(
+            f"SELECT {sums} FROM metrics WHERE run = ? AND step >= ? AND step < ?",  # noqa: S608 - columns of the schema
+            (run["id"], run["config"]["metrics"]["from_step"], run["horizon"]),
+        )
+        counts = dict(zip(METRIC_COUNTS, found.one(), strict=True))
+    expected = derived_ratios(counts) | {name: float(counts[c]) for name, c in SUMMED.items()}
+    for name, value in expected.items():
+        stored = run["summary"].get(name, "missing")
+        yield Compared(f"summary {name}", json.dumps(value), json.dumps(stored))
+
+
+def hashes(ledger: Ledger, run: Run) -> Iterator[Compared]:
+    """Yield whether every digest and hash recomputes."""
+    broken = verify_run(ledger, run)
+    at = "whole run" if broken is None else f"step {broken.step}"
+    yield Compared(at, "recomputes", "recomputes" if broken is None else broken.message)
+
+
+COMPARISONS = (
+    Comparison("ballots give the tallies", by_decision(tallies)),
+    Comparison("votes of registered nodes only", by_decision(electorates)),
+    Comparison("outcomes follow the consensus rule", by_decision(outcomes)),
+    Comparison("vote entries are the ballots", by_decision(votes)),
+    Comparison("the summary follows from the steps", summary),
+    Comparison("the chain recomputes", hashes),
+)
