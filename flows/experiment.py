@@ -10,8 +10,6 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
-from tasks.track_mlflow import publish_experiment
-from tasks.validate_ledger import ValidationReport, render_html, validate_experiment
 
 from flows.bench import Bench, Outcome, open_bench
 from flows.shards import execute_shards
@@ -24,6 +22,8 @@ from tasks.draw_plots import draw_all
 from tasks.executors import open_executor
 from tasks.sample_resources import ResourceSampler
 from tasks.show_in_prefect import show_results
+from tasks.track_mlflow import publish_experiment
+from tasks.validate_ledger import ValidationReport, render_html, validate_experiment
 from tasks.write_results import write_results
 
 

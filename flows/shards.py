@@ -79,6 +79,7 @@ class ProgressCount:
         self._spectator = bench.spectator
         self.committed = self._committed
         self.ended = bench.spectator.ended
+        self.warn = bench.spectator.warn
 
     def _committed(self, run_key: str, steps: int) -> None:
         self.steps += steps

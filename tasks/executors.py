@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -112,11 +113,22 @@ def start_ray(config: ExecutorConfig) -> None:
     Raises:
         Unavailable: Ray does not start.
     """
+    _demand_token()
     import ray
 
     with _STARTING:
         if not ray.is_initialized():
             _init_ray(ray, config)
+
+
+def _demand_token() -> None:
+    """Let Ray obey only this process and its children: it listens on all interfaces.
+
+    Has to happen before Ray is imported, which reads these variables once.
+    """
+    if "RAY_AUTH_MODE" not in os.environ:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 def _n_cpus(config: ExecutorConfig) -> int:
@@ -132,7 +144,6 @@ def _init_ray(ray: Any, config: ExecutorConfig) -> None:
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            _node_ip_address="127.0.0.1",
             runtime_env={"env_vars": {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}},
         )
     except (RuntimeError, ConnectionError, TimeoutError, ValueError, OSError) as error:

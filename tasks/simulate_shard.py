@@ -39,6 +39,10 @@ class Listener(Protocol):
         """A run has ended."""
         ...
 
+    def warn(self, text: str) -> None:
+        """Something is not as it should be, and work goes on."""
+        ...
+
 
 class Workbench:
     """What shards share. Not a dataclass: Prefect would copy what it finds inside of one."""
@@ -93,6 +97,7 @@ def simulate_shard(index: int, shard: Shard, workbench: Workbench) -> dict[str, 
             victim = specs[0].run_key
             deaths[victim] += 1
             logger.warning("run %s, death %d: %s", victim[:12], deaths[victim], error)
+            workbench.listener.warn(f"run {victim[:12]}: {error}; it goes on from its checkpoint")
             if deaths[victim] >= workbench.attempts:
                 _give_up(specs.pop(0), workbench, f"{error} ({deaths[victim]} times in this run)")
             time.sleep(FIRST_BACKOFF_SECONDS * 2 ** (deaths[victim] - 1))

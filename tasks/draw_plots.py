@@ -1,0 +1,414 @@
+"""Plots of an experiment for its folder, its report and MLflow: curves over steps, intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from sim_core.results import CONFIDENCE, Interval, RunRecord
+
+if TYPE_CHECKING:  # matplotlib takes a second to import: only who draws pays for it
+    from matplotlib.axes import Axes
+
+DOTS_PER_INCH = 150
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Colours that colour-blind readers can tell apart (Okabe and Ito 2008), without the yellow."""
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
+"""Line styles, taken in turn, so that curves differ in print and where one hides another."""
+GREY = "#5f6368"
+MOST_LABELS = 8
+"""Curves that have a band and are named at their ends; more are named in a legend."""
+MOST_CURVES = len(PALETTE) * len(DASHES)
+"""Curves in one plot: no two look the same."""
+MOST_LETTERS = 26
+"""Length of a label beside a plot."""
+MOST_ROWS = 60
+"""Points in one plot of intervals."""
+STYLE: dict[Any, Any] = {
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e8eb",
+    "grid.linewidth": 0.8,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": "black",
+    "ytick.labelcolor": "black",
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
+CUMULATIVE = frozenset({"true_confirmations", "false_confirmations", "messages_sent"})
+"""Counts of a step, which are drawn as sums since step 0."""
+OF_ATTACKS = frozenset({"precision", "recall", "f1", "mcc"})
+"""Metrics that say nothing about steps without attack flows, which are left out of their curves."""
+MAIN_METRICS = (
+    "precision",
+    "recall",
+    "f1",
+    "auroc",
+    "detection_delay_steps",
+    "benign_blocked_share",
+    "false_confirmations",
+    "messages_sent",
+)
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a metric is called in a plot."""
+
+    title: str
+    axis: str
+    is_share: bool = False
+    """Whether its values lie between 0 and 1."""
+
+
+WORDS = {
+    "precision": Words("Precision", "precision of honest nodes", True),
+    "recall": Words("Recall", "recall of honest nodes", True),
+    "f1": Words("F1 score", "F1 of honest nodes", True),
+    "mcc": Words("Matthews correlation", "MCC of honest nodes"),
+    "auroc": Words("Area under ROC", "AUROC of honest nodes", True),
+    "detection_delay_steps": Words("Detection delay", "steps to a confirmed signature"),
+    "benign_blocked_share": Words("Benign traffic blocked", "share of benign flows", True),
+    "true_confirmations": Words("True confirmations", "confirmed true signatures"),
+    "false_confirmations": Words("False confirmations", "confirmed false signatures"),
+    "messages_sent": Words("Messages sent", "messages"),
+    "blacklist_coverage": Words("Blacklist coverage", "share of attack flows matched", True),
+    "immunity_share": Words("Immunity", "share of immune nodes", True),
+}
+
+
+def words_of(metric: str) -> Words:
+    """Return how a metric is named in plots; what has no entry is called by its key.
+
+    >>> words_of("bytes_sent").title
+    'bytes sent'
+    """
+    name = metric.replace("_", " ")
+    return WORDS.get(metric) or Words(name, name)
+
+
+def short(label: str) -> str:
+    """Return a label that fits beside a plot: its beginning and its end.
+
+    >>> short("half_space_trees-and-thirty-percent-of-flippers")
+    'half_space_tre…of-flippers'
+    """
+    return label if len(label) <= MOST_LETTERS else f"{label[:14]}…{label[-11:]}"
+
+
+def draw_all(
+    steps: pd.DataFrame,
+    records: Sequence[RunRecord],
+    points: Sequence[Mapping[str, Interval]],
+    folder: Path,
+) -> list[Path]:
+    """Write the plots of an experiment into a folder and return their files.
+
+    Args:
+        steps: Frame of `sim_core.results.steps_frame`.
+        records: Its runs; only finished ones are drawn.
+        points: Intervals of each point, as `sim_core.results.point_intervals` gives them.
+        folder: Where to write; made if need be.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    finished = [record for record in records if record.state == "finished"]
+    if not finished:
+        return []
+    steps = steps[steps["run_id"].isin([record.run_id for record in finished])]
+    labels = {record.point_index: record.label for record in finished}
+    named = {labels[index]: points[index] for index in sorted(labels)}
+    return [
+        draw_curves(steps, "f1", folder / "curve_f1.png"),
+        draw_curves(steps, "true_confirmations", folder / "curve_true_confirmations.png"),
+        draw_curves(steps, "false_confirmations", folder / "curve_false_confirmations.png"),
+        draw_intervals(named, MAIN_METRICS, folder / "intervals.png", finished),
+    ]
+
+
+# --- curves over steps --------------------------------------------------------------------
+
+
+def draw_curves(steps: pd.DataFrame, metric: str, path: Path) -> Path:
+    """Draw a metric over steps, one curve with its 95 % interval for each point.
+
+    Grey stretches are steps in which attacks are under way, where that is not always so.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(STYLE):
+        shown = dict(list(curves_of(steps, metric).items())[:MOST_CURVES])
+        figure = Figure(figsize=(8.2, max(4.4, 0.8 + 0.18 * len(shown))), dpi=DOTS_PER_INCH)
+        axes = figure.subplots()
+        is_shaded = _shade_attacks(axes, steps)
+        for index, curve in enumerate(shown.values()):
+            _draw_curve(axes, curve, index, has_band=len(shown) <= MOST_LABELS)
+        _frame_curves(axes, steps, metric)
+        _head_curves(axes, steps, metric, is_shaded=is_shaded)
+        _name_curves(axes, shown)
+        figure.savefig(path)
+    return path
+
+
+def curves_of(steps: pd.DataFrame, metric: str) -> dict[str, pd.DataFrame]:
+    """Return, per point, mean, low and high of a metric over replicates, indexed by step.
+
+    Undefined values are left out: a step where no replicate has a value is NaN, one where a
+    single replicate has one has no interval.
+
+    >>> frame = pd.DataFrame({"run_id": list("aabb"), "label": "x", "step": [0, 1, 0, 1],
+    ...                       "auroc": [0.5, None, 0.7, 0.4]})
+    >>> curves_of(frame, "auroc")["x"].round(2).values.tolist()
+    [[0.6, -0.67, 1.87], [0.4, nan, nan]]
+    """
+    from scipy import stats
+
+    values = steps[["run_id", "label", "step"]].assign(value=steps[metric].astype(float))
+    if metric in CUMULATIVE:
+        values["value"] = values.groupby("run_id")["value"].cumsum()
+    if metric in OF_ATTACKS:
+        values = values[_has_attacks(steps)]
+    curves: dict[str, pd.DataFrame] = {}
+    for label, rows in values.groupby("label", sort=False):
+        table = rows.groupby("step")["value"].agg(["mean", "std", "count"])
+        n = table["count"].to_numpy(dtype=float)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * table["std"] / np.sqrt(n)
+        curves[str(label)] = pd.DataFrame(
+            {"mean": table["mean"], "low": table["mean"] - half, "high": table["mean"] + half}
+        )
+    return curves
+
+
+def _has_attacks(steps: pd.DataFrame) -> pd.Series[bool]:
+    """Return which rows have attack flows at honest nodes."""
+    return (steps["honest_tp"] + steps["honest_fn"]) > 0
+
+
+def _shade_attacks(axes: Axes, steps: pd.DataFrame) -> bool:
+    """Shade the steps with attack flows and return True, if some steps lack them in all points."""
+    by_point = _has_attacks(steps).groupby([steps["label"], steps["step"]]).any().unstack("label")
+    under_way = by_point.any(axis=1)
+    if by_point.nunique(axis=1).max() > 1 or under_way.all() or not under_way.any():
+        return False
+    changes = np.flatnonzero(np.diff(np.concatenate([[0], under_way.astype(int), [0]])))
+    for start, end in changes.reshape(-1, 2):
+        axes.axvspan(start - 0.5, end - 0.5, color="#f1f3f4", zorder=0, linewidth=0)
+    return True
+
+
+def _draw_curve(axes: Axes, curve: pd.DataFrame, index: int, *, has_band: bool) -> None:
+    """Draw one curve; it is broken where values are missing for longer than usual."""
+    known = curve.dropna(subset="mean")
+    gaps = np.diff(known.index.to_numpy())
+    usual = gaps.min() if len(gaps) else 1
+    colour, dash = _look(index)
+    for part in np.split(np.arange(len(known)), np.flatnonzero(gaps > usual) + 1):
+        rows = known.iloc[part]
+        marker = "o" if len(part) == 1 else None
+        axes.plot(
+            rows.index,
+            rows["mean"],
+            color=colour,
+            linestyle=dash,
+            linewidth=1.8,
+            marker=marker,
+            markersize=3,
+        )
+        if has_band:
+            axes.fill_between(
+                rows.index, rows["low"], rows["high"], color=colour, alpha=0.15, linewidth=0
+            )
+
+
+def _look(index: int) -> tuple[str, Any]:
+    """Return colour and line style of a point."""
+    return PALETTE[index % len(PALETTE)], DASHES[index % len(DASHES)]
+
+
+def _frame_curves(axes: Axes, steps: pd.DataFrame, metric: str) -> None:
+    """Give axes and limits."""
+    words = words_of(metric)
+    axes.set_xlabel("step")
+    axes.set_ylabel(words.axis + (" since step 0" if metric in CUMULATIVE else ""))
+    axes.set_xlim(0, max(1, int(steps["step"].max())))
+    if words.is_share:
+        axes.set_ylim(*_within_shares(axes.get_ylim()))
+    elif metric in CUMULATIVE:
+        most = max(1.0, axes.get_ylim()[1])
+        axes.set_ylim(-0.015 * most, most)
+
+
+def _within_shares(limits: tuple[float, float]) -> tuple[float, float]:
+    """Return the limits of an axis, cut where an interval reaches beyond what a share can be."""
+    return max(limits[0], -0.02), min(limits[1], 1.02)
+
+
+def _head_curves(axes: Axes, steps: pd.DataFrame, metric: str, *, is_shaded: bool) -> None:
+    """Write the title, and below it what is seen."""
+    replicates = steps.groupby("label")["run_id"].nunique()
+    fewest, most = int(replicates.min()), int(replicates.max())
+    count = str(most) if fewest == most else f"{fewest} to {most}"
+    seen = [f"mean and 95 % t interval over {count} replicates" if most > 1 else "one replicate"]
+    if len(replicates) > MOST_LABELS:
+        seen = [f"mean over {count} replicates"]
+    if len(replicates) > MOST_CURVES:
+        seen.append(f"the first {MOST_CURVES} of {len(replicates)} points")
+    if is_shaded:
+        only = " (other steps left out)" if metric in OF_ATTACKS else ""
+        seen.append(f"shaded: attacks under way{only}")
+    axes.set_title(f"{words_of(metric).title} over steps", pad=22)
+    axes.text(0, 1.025, "; ".join(seen), transform=axes.transAxes, color=GREY, fontsize=9)
+
+
+def _name_curves(axes: Axes, curves: Mapping[str, pd.DataFrame]) -> None:
+    """Write each curve's name at its end, or in a legend beside the plot if there are many."""
+    from matplotlib.lines import Line2D
+
+    ends = {
+        label: float(curve["mean"].dropna().iloc[-1])
+        for label, curve in curves.items()
+        if curve["mean"].notna().any()
+    }
+    looks = {label: _look(index) for index, label in enumerate(curves)}
+    if len(curves) > MOST_LABELS:
+        lines = [Line2D([], [], color=c, linestyle=d, linewidth=1.8) for c, d in looks.values()]
+        axes.legend(
+            lines, map(short, looks), loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8
+        )
+        return
+    low, high = axes.get_ylim()
+    heights = spread_out([(value - low) / (high - low) for value in ends.values()], least=0.055)
+    for label, height in zip(ends, heights, strict=True):
+        text = axes.text(1.012, height, short(label), transform=axes.transAxes, va="center")
+        text.set(color=looks[label][0], fontweight="bold")
+
+
+def spread_out(places: Sequence[float], least: float) -> list[float]:
+    """Return places between 0 and 1 in the same order, at least `least` apart, near the given ones.
+
+    >>> [round(p, 3) for p in spread_out([0.5, 0.5, 0.1], 0.1)]
+    [0.45, 0.55, 0.1]
+    >>> [round(p, 3) for p in spread_out([1.0, 1.0], 0.1)]
+    [0.9, 1.0]
+    """
+    groups: list[tuple[float, list[int]]] = []
+    for index in sorted(range(len(places)), key=lambda i: places[i]):
+        groups.append((places[index], [index]))
+        while (
+            len(groups) > 1 and _bottom(groups[-1], least) - _top(groups[-2], least) < least - 1e-9
+        ):
+            (_, upper), (_, lower) = groups.pop(), groups.pop()
+            members = lower + upper
+            half = least * (len(members) - 1) / 2
+            centre = float(np.mean([places[i] for i in members]))
+            groups.append((min(max(centre, half), 1 - half), members))
+    result = [0.0] * len(places)
+    for group in groups:
+        for position, index in enumerate(group[1]):
+            result[index] = _bottom(group, least) + least * position
+    return result
+
+
+def _bottom(group: tuple[float, list[int]], least: float) -> float:
+    return group[0] - least * (len(group[1]) - 1) / 2
+
+
+def _top(group: tuple[float, list[int]], least: float) -> float:
+    return group[0] + least * (len(group[1]) - 1) / 2
+
+
+# --- intervals of points ------------------------------------------------------------------
+
+
+def draw_intervals(
+    points: Mapping[str, Mapping[str, Interval]],
+    metrics: Sequence[str],
+    path: Path,
+    records: Sequence[RunRecord] = (),
+) -> Path:
+    """Draw mean and 95 % interval of each point, a panel for each metric that has values.
+
+    Args:
+        points: Intervals by point and metric.
+        metrics: What to draw, in this order.
+        path: The file to write.
+        records: Runs whose single values are drawn as faint dots.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    shown = [m for m in metrics if any(_mean(p, m) is not None for p in points.values())]
+    columns = min(4, max(1, len(shown)))
+    rows = max(1, -(-len(shown) // columns))
+    listed = dict(list(points.items())[:MOST_ROWS])
+    height = 1.15 + 0.3 * len(listed)
+    width = 2.9 * columns + 0.085 * max(map(len, map(short, listed)), default=0)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, height * rows + 0.5), dpi=DOTS_PER_INCH)
+        panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+        for panel, metric in zip(panels, shown, strict=False):
+            _draw_panel(panel, listed, metric, records)
+        for panel in panels[len(shown) :]:
+            panel.set_visible(False)
+        few = f"; the first {MOST_ROWS} of {len(points)} points" if len(points) > MOST_ROWS else ""
+        dots = ", every replicate (dots)" if records else ""
+        figure.suptitle(
+            f"Points compared: mean and 95 % t interval{dots}{few}",
+            x=0.01,
+            ha="left",
+            fontweight="bold",
+        )
+        figure.savefig(path)
+    return path
+
+
+def _mean(point: Mapping[str, Interval], metric: str) -> float | None:
+    found = point.get(metric)
+    return None if found is None else found.mean
+
+
+def _draw_panel(
+    axes: Axes,
+    points: Mapping[str, Mapping[str, Interval]],
+    metric: str,
+    records: Sequence[RunRecord],
+) -> None:
+    """Draw one metric: a row for each point, the first at the top."""
+    for row, (label, point) in enumerate(points.items()):
+        values = [r.metrics.get(metric) for r in records if r.label == label]
+        _draw_row(axes, row, point.get(metric), [value for value in values if value is not None])
+    words = words_of(metric)
+    axes.set_title(words.title, fontsize=10)
+    axes.set_xlabel(words.axis, fontsize=9)
+    axes.set_yticks(range(len(points)), [short(label) for label in points])
+    axes.set_ylim(len(points) - 0.5, -0.5)
+    axes.grid(axis="y", visible=False)
+    axes.locator_params(axis="x", nbins=4)
+    if words.is_share:
+        axes.set_xlim(*_within_shares(axes.get_xlim()))
+
+
+def _draw_row(axes: Axes, row: int, found: Interval | None, values: Sequence[float]) -> None:
+    """Draw a point's mean and interval, and below them the single values."""
+    colour, _ = _look(row)
+    below = [row + 0.22] * len(values)
+    axes.scatter(values, below, color=colour, alpha=0.35, s=12, linewidths=0)
+    if found is None or found.mean is None:
+        return
+    axes.plot([found.mean], [row], "o", color=colour, markersize=6.5)
+    if found.ci_low is not None and found.ci_high is not None:
+        axes.hlines(row, found.ci_low, found.ci_high, color=colour, linewidth=2.2)

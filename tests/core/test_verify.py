@@ -1,0 +1,268 @@
+"""A run whose stored rows were changed by hand is found, and the place is named."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sim_core.checkpoint import CheckpointFolder
+from sim_core.ledger.blocks import KINDS, block_hash
+from sim_core.ledger.store import Ledger, open_engine
+from sim_core.ledger.tables import ENTRY_TABLES
+from sim_core.ledger.verify import Break, verify_run
+from sim_core.simulate import RunSpec, simulate
+
+
+@pytest.fixture(scope="module")
+def spec(make_spec: Callable[..., RunSpec]) -> RunSpec:
+    return make_spec(detail="all", adversary={"kind": "poisoner"}, simulation={"nodes": 10})
+
+
+@pytest.fixture(scope="module")
+def sound(
+    spec: RunSpec, register: Any, execute: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Return the ledger of a finished run of which all kinds are kept."""
+    folder = tmp_path_factory.mktemp("sound")
+    engine = open_engine(folder / "ledger.db")
+    ledger = Ledger(engine, CheckpointFolder(folder / "checkpoints"))
+    register(ledger, spec)
+    execute(ledger, spec)
+    engine.dispose()
+    return folder / "ledger.db"
+
+
+@pytest.fixture
+def verify(sound: Path, tmp_path: Path, open_ledger: Any) -> Callable[[], Break | None]:
+    """Return a function that verifies the run in this test's copy of the ledger."""
+    shutil.copy(sound, tmp_path / "ledger.db")
+    ledger = open_ledger()
+
+    def look() -> Break | None:
+        return verify_run(ledger, ledger.runs_of("experiment")[0])
+
+    assert look() is None
+    return look
+
+
+@pytest.fixture
+def database(verify: Any, tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as connection:
+        connection.row_factory = sqlite3.Row
+        yield connection
+
+
+@pytest.fixture
+def set_value(database: sqlite3.Connection) -> Callable[..., None]:
+    """Return a function that sets a column of one row of a table."""
+
+    def change(table: str, rowid: int, column: str, value: Any) -> None:
+        database.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (value, rowid))
+
+    return change
+
+
+def one_byte_off(value: Any) -> Any:
+    """Return a value of the same type whose stored form differs in one byte."""
+    if isinstance(value, bytes):
+        return value[:-1] + bytes([value[-1] ^ 1])
+    if isinstance(value, int):
+        return value ^ 64  # no key of this run is that large
+    return 0.5 if value is None else value * (1 + 2**-20) if value else 2.0**-20
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_changed_byte_of_any_column_is_found_and_named(
+    kind: str, verify: Any, database: sqlite3.Connection, set_value: Any, spec: RunSpec
+):
+    rows = database.execute(f"SELECT rowid, * FROM {kind} ORDER BY step").fetchall()
+    assert rows, f"the run should make {kind} entries"
+    row = rows[len(rows) // 2]
+    for column in ENTRY_TABLES[kind].columns.keys()[2:]:
+        set_value(kind, row["rowid"], column, one_byte_off(row[column]))
+        found = verify()
+        assert found is not None, f"{kind}.{column}"
+        assert (found.run_key, found.step, found.entry) == (spec.run_key, row["step"], kind)
+        assert f"step {row['step']}" in found.message
+        set_value(kind, row["rowid"], column, row[column])
+        assert verify() is None
+
+
+def last_row(database: sqlite3.Connection, kind: str) -> sqlite3.Row:
+    row = database.execute(f"SELECT rowid, * FROM {kind} ORDER BY step DESC LIMIT 1").fetchone()
+    assert isinstance(row, sqlite3.Row)
+    return row
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_missing_row_is_found_and_named(
+    kind: str, verify: Any, database: sqlite3.Connection, set_value: Any, spec: RunSpec
+):
+    row = last_row(database, kind)
+    set_value(kind, row["rowid"], "run", 99)
+    found = verify()
+    assert (found.run_key, found.step, found.entry) == (spec.run_key, row["step"], kind)
+    set_value(kind, row["rowid"], "run", row["run"])
+    assert verify() is None
+    database.execute(f"DELETE FROM {kind} WHERE rowid = ?", (row["rowid"],))
+    found = verify()
+    assert (found.run_key, found.step, found.entry) == (spec.run_key, row["step"], kind)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "metrics"])
+def test_row_moved_to_another_step_is_found_and_named(
+    kind: str, verify: Any, database: sqlite3.Connection, set_value: Any, spec: RunSpec
+):
+    row = last_row(database, kind)
+    other = row["step"] - 1
+    set_value(kind, row["rowid"], "step", other)
+    found = verify()
+    assert (found.run_key, found.step, found.entry) == (spec.run_key, other, kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("step", [12, 20])
+def test_entry_of_a_step_that_was_never_made_is_found_and_named(
+    kind: str, step: int, verify: Any, database: sqlite3.Connection, set_value: Any, spec: RunSpec
+):
+    columns = ", ".join(ENTRY_TABLES[kind].columns.keys())
+    values = columns.replace("step", "?", 1)
+    database.execute(f"INSERT INTO {kind} ({columns}) SELECT {values} FROM {kind} LIMIT 1", (step,))
+    found = verify()
+    assert found is not None
+    assert (found.run_key, found.step, found.entry) == (spec.run_key, step, kind)
+
+
+@pytest.mark.parametrize("column", ["previous", "hash", *KINDS])
+def test_changed_block_is_found_and_named(
+    column: str, verify: Any, database: sqlite3.Connection, set_value: Any, spec: RunSpec
+):
+    (row,) = database.execute("SELECT rowid, * FROM block WHERE step = 5").fetchall()
+    set_value("block", row["rowid"], column, one_byte_off(row[column]))
+    found = verify()
+    assert found is not None
+    entry = column if column in KINDS else "block"
+    assert (found.run_key, found.step, found.entry) == (spec.run_key, 5, entry)
+
+
+def test_block_hidden_by_a_recomputed_chain_is_found_by_what_was_published(
+    verify: Any, database: sqlite3.Connection, set_value: Any
+):
+    """Whoever rewrites the last block with all its hashes still has another head."""
+    (row,) = database.execute("SELECT rowid, * FROM block WHERE step = 11").fetchall()
+    database.execute("DELETE FROM alert WHERE step = 11")
+    database.execute("UPDATE run SET detail = 'votes'")  # alerts need not be there then
+    digests = {kind: row[kind] for kind in KINDS} | {"alert": b"\1" * 32}
+    forged = block_hash(row["previous"], 11, tuple(digests[kind] for kind in KINDS))
+    set_value("block", row["rowid"], "alert", digests["alert"])
+    assert verify().entry == "block"
+    set_value("block", row["rowid"], "hash", forged)
+    found = verify()
+    assert (found.step, found.entry) == (11, "head")
+    database.execute("UPDATE run SET head = ?", (forged.hex(),))
+    found = verify()
+    assert (found.step, found.entry) == (11, "head"), "the summary still names the right head"
+
+
+@pytest.mark.parametrize("step", [0, 5, 11])
+def test_missing_block_is_found_and_named(
+    step: int, verify: Any, database: sqlite3.Connection, spec: RunSpec
+):
+    database.execute("DELETE FROM block WHERE step = ?", (step,))
+    found = verify()
+    assert found is not None
+    assert (found.run_key, found.step) == (spec.run_key, step)
+    assert found.entry == "block" or step == 11, "of the last block, the entries that it had remain"
+
+
+@pytest.mark.parametrize("steps_at_once", [1, 5, 6, 12])
+def test_runs_are_read_in_parts_that_hide_nothing(
+    steps_at_once: int,
+    verify: Any,
+    database: sqlite3.Connection,
+    set_value: Any,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr("sim_core.ledger.verify.STEPS_AT_ONCE", steps_at_once)
+    assert verify() is None
+    for row in database.execute("SELECT rowid, step, tp FROM metrics").fetchall():
+        set_value("metrics", row["rowid"], "tp", row["tp"] + 1)
+        assert verify().step == row["step"]
+        set_value("metrics", row["rowid"], "tp", row["tp"])
+    for row in database.execute("SELECT rowid, * FROM block").fetchall():
+        set_value("block", row["rowid"], "previous", b"\0" * 32)
+        found = verify()
+        assert (found.step, found.entry) == (row["step"], "block")
+        set_value("block", row["rowid"], "previous", row["previous"])
+    assert verify() is None
+
+
+def test_changed_head_and_steps_are_found(verify: Any, database: sqlite3.Connection):
+    for change, entry in (
+        ("UPDATE summary SET head = replace(head, substr(head, 1, 4), 'beef')", "head"),
+        ("UPDATE run SET head = 'f00'", "head"),
+        ("UPDATE run SET steps = 13", "block"),
+    ):
+        database.execute(change)
+        found = verify()
+        assert found is not None
+        assert found.entry == entry
+        database.execute(
+            "UPDATE run SET steps = 12, head = (SELECT lower(hex(hash)) FROM block WHERE step = 11)"
+        )
+        database.execute("UPDATE summary SET head = (SELECT head FROM run)")
+        assert verify() is None
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("vote", "ballot", 300),
+        ("vote", "ballot", -1),
+        ("vote", "ballot", "accept"),
+        ("metrics", "tp", 1.5),
+        ("metrics", "auroc", "high"),
+        ("proposal", "centroid", b"short"),
+        ("proposal", "centroid", "x" * 32),
+        ("proposal", "centroid", 32),
+        ("decision", "ballots", "xxx"),
+        ("alert", "score", "high"),
+        ("block", "hash", "text"),
+        ("block", "vote", 5),
+    ],
+)
+def test_value_of_another_type_is_a_break_and_no_crash(
+    table: str, column: str, value: Any, verify: Any, database: sqlite3.Connection, set_value: Any
+):
+    (row,) = database.execute(f"SELECT rowid, step FROM {table} LIMIT 1").fetchall()
+    set_value(table, row["rowid"], column, value)
+    found = verify()
+    assert found is not None
+    assert found.step == row["step"]
+
+
+@pytest.mark.parametrize("detail", ["decisions", "votes", "alerts"])
+def test_kinds_that_are_not_kept_are_taken_as_stored(
+    detail: str, ledger: Ledger, spec: RunSpec, register: Any, execute: Any, make_spec: Any
+):
+    some = dataclasses.replace(spec, detail=detail)
+    register(ledger, some)
+    execute(ledger, some)
+    assert verify_run(ledger, ledger.runs_of("experiment")[0]) is None
+
+
+def test_planned_and_unfinished_runs_verify(ledger: Ledger, spec: RunSpec, register: Any):
+    register(ledger, spec)
+    assert verify_run(ledger, ledger.runs_of("experiment")[0]) is None
+    (claim,) = ledger.claim([spec])
+    assert verify_run(ledger, ledger.runs_of("experiment")[0]) is None
+    for segment in simulate(spec):
+        ledger.commit(claim, segment)
+        assert verify_run(ledger, ledger.runs_of("experiment")[0]) is None

@@ -1,0 +1,709 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from sim_core.consensus import Outcome
+from sim_core.errors import QuorumlabError
+from sim_core.ledger.blocks import METRIC_COUNTS
+from sim_core.ledger.checks import ALLOWED, COUNTED, QUERIES, Query, batch_query
+from sim_core.ledger.comparisons import SUMMED, summary
+from tasks.validate_ledger import (
+    EXPECTATIONS,
+    RUNS_AT_ONCE,
+    Failure,
+    ValidationReport,
+    render_html,
+    validate_experiment,
+)
+from tests.ledger_tools import execute, open_ledger, rechain, register, run_specs
+
+Change = Callable[[sqlite3.Connection, int], None]
+
+CAMPAIGNS = [
+    {"family": "port_scan", "start": 4, "duration": 10, "node_share": 0.7, "flow_share": 0.4},
+    {"family": "ddos", "start": 16, "duration": 10, "node_share": 0.7, "flow_share": 0.4},
+]
+CONFIG = {
+    "simulation": {"nodes": 12, "flows_per_node": 16, "steps": 30},
+    "traffic": {"kind": "synthetic", "campaigns": CAMPAIGNS},
+    "adversary": {"kind": "poisoner", "share": 0.25},
+    "signature": {"cooldown_steps": 4},
+    "metrics": {"from_step": 3},
+}
+ISOLATED = {**CONFIG, "dissemination": {"kind": "none"}}
+UNRELIABLE = {
+    **CONFIG,
+    "churn": {"crash_rate": 0.3, "recovery_rate": 0.3},
+    "consensus": {"kind": "majority", "min_turnout": 0.9},
+}
+STRICT = {**CONFIG, "consensus": {"kind": "supermajority", "base": "all", "vote_deadline": 3}}
+CHAIN = "the chain recomputes"
+SUMMARY = "the summary follows from the steps"
+
+
+def make(folder: Path, config: dict, detail: str = "all", replicates: int = 2) -> Path:
+    """Run an experiment `e` in a new ledger and let go of the file."""
+    ledger = open_ledger(folder)
+    specs = run_specs(config, replicates=replicates, detail=detail)
+    register(ledger, "e", specs)
+    for spec in specs:
+        execute(ledger, spec)
+    ledger.engine.dispose()
+    return folder / "ledger.db"
+
+
+def validate(database: Path, experiment: str = "e") -> ValidationReport:
+    ledger = open_ledger(database.parent)
+    try:
+        return validate_experiment(ledger, database, experiment)
+    finally:
+        ledger.engine.dispose()
+
+
+def keys(database: Path) -> list[str]:
+    with closing(sqlite3.connect(database)) as db:
+        return [key for (key,) in db.execute("SELECT run_key FROM run ORDER BY id")]
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("sound"), CONFIG)
+
+
+@pytest.fixture(scope="module")
+def isolated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("isolated"), ISOLATED)
+
+
+def broken(source: Path, folder: Path, change: Change, *, rechained: bool = True) -> Path:
+    """Return a copy of a ledger whose first run is changed."""
+    database = folder / "ledger.db"
+    shutil.copy(source, database)
+    with closing(sqlite3.connect(database)) as db, db:
+        change(db, 1)
+        assert db.total_changes, "nothing was changed"
+    if rechained:
+        rechain(database, keys(database)[0])
+    return database
+
+
+# --- sound ledgers ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("detail", ["decisions", "votes", "alerts", "all"])
+@pytest.mark.parametrize(
+    "config",
+    [CONFIG, ISOLATED, UNRELIABLE, STRICT],
+    ids=["ledger", "none", "churn", "supermajority"],
+)
+def test_what_runs_write_is_valid(tmp_path: Path, config: dict, detail: str) -> None:
+    report = validate(make(tmp_path, config, detail))
+    assert report == ValidationReport(True, len(EXPECTATIONS), ())
+
+
+def test_sound_ledgers_have_something_to_validate(tmp_path: Path, sound: Path) -> None:
+    for database in (sound, make(tmp_path, UNRELIABLE)):
+        with closing(sqlite3.connect(database)) as db:
+            outcomes = {o for (o,) in db.execute("SELECT DISTINCT outcome FROM decision")}
+        assert outcomes >= {Outcome.CONFIRMED, Outcome.REJECTED}
+    assert Outcome.EXPIRED in outcomes
+
+
+def test_runs_that_did_not_reach_their_horizon_are_not_validated(tmp_path: Path) -> None:
+    specs = run_specs({**CONFIG, "simulation": {**CONFIG["simulation"], "steps": 20}})
+    longer = run_specs(CONFIG)
+    ledger = open_ledger(tmp_path)
+    register(ledger, "short", specs)
+    register(ledger, "long", longer)
+    execute(ledger, specs[0])
+    database = tmp_path / "ledger.db"
+    assert validate(database, "long") == ValidationReport(True, 0, ())
+    assert validate(database, "short").expectations
+    execute(ledger, longer[0])
+    assert validate(database, "long").success
+    assert validate(database, "short").success  # looks at its 20 steps of 30
+    with closing(sqlite3.connect(database)) as db, db:
+        for change in (
+            f"UPDATE metrics SET {', '.join(f'{name} = {name} + 99' for name in METRIC_COUNTS)}",
+            "UPDATE decision SET registered = 99, outcome = 4 - outcome, accept = accept + 9",
+            "UPDATE proposal SET confidence = 2",
+            "UPDATE support SET proposal = 99",
+            "UPDATE vote SET node = node + 12",
+            "UPDATE alert SET flow = flow + 16",
+        ):
+            assert db.execute(f"{change} WHERE step >= 20").rowcount
+    rechain(database, specs[0].run_key)
+    assert validate(database, "short").success
+    assert len({f.expectation for f in validate(database, "long").failed}) > 15
+    ledger.engine.dispose()
+
+
+def test_other_experiments_are_left_alone(tmp_path: Path, sound: Path) -> None:
+    database = broken(sound, tmp_path, pending_miscounted)
+    assert validate(database, "another") == ValidationReport(True, 0, ())
+    assert validate(database, "e' OR ''='") == ValidationReport(True, 0, ())
+
+
+# --- broken ledgers -----------------------------------------------------------------------
+
+
+def first(db: sqlite3.Connection, what: str, *values: object) -> tuple:
+    row = db.execute(f"SELECT {what} LIMIT 1", values).fetchone()
+    assert row is not None, what
+    return row
+
+
+def sql(statement: str) -> Change:
+    """Return a change of the rows of a run, `?`."""
+
+    def change(db: sqlite3.Connection, run: int) -> None:
+        assert db.execute(statement, (run,)).rowcount, statement
+
+    return change
+
+
+def decided(db: sqlite3.Connection, run: int, outcome: Outcome) -> tuple[int, int]:
+    """Return step and number of a proposal with this outcome."""
+    found = "step, proposal FROM decision WHERE run = ? AND outcome = ?"
+    step, proposal = first(db, found, run, outcome)
+    return step, proposal
+
+
+def last_step_missing(db: sqlite3.Connection, run: int) -> None:
+    for table in ("block", "alert", "proposal", "support", "vote", "decision", "metrics"):
+        db.execute(f"DELETE FROM {table} WHERE run = ? AND step = 29", (run,))
+    db.execute("UPDATE run SET steps = 29 WHERE id = ?", (run,))
+
+
+def copied(db: sqlite3.Connection, table: str, condition: str, **values: int) -> None:
+    """Insert a row once more with other values."""
+    cursor = db.execute(f"SELECT * FROM {table} WHERE {condition} LIMIT 1")
+    row = dict(zip([c[0] for c in cursor.description], cursor.fetchone(), strict=True)) | values
+    marks = ", ".join("?" * len(row))
+    db.execute(f"INSERT INTO {table} VALUES ({marks})", tuple(row.values()))
+
+
+def proposal_repeated(db: sqlite3.Connection, run: int) -> None:
+    step, proposal = first(db, "step, proposal FROM proposal WHERE run = ?", run)
+    copied(db, "proposal", f"run = {run} AND proposal = {proposal}", step=step + 1)
+
+
+def decision_repeated(db: sqlite3.Connection, run: int) -> None:
+    step, proposal = decided(db, run, Outcome.REJECTED)
+    copied(db, "decision", f"run = {run} AND proposal = {proposal}", step=step + 1)
+
+
+def node_votes_twice(db: sqlite3.Connection, run: int) -> None:
+    step, proposal = decided(db, run, Outcome.REJECTED)
+    vote = f"run = {run} AND proposal = {proposal} AND step = {step}"
+    copied(db, "vote", vote, step=step - 1)
+
+
+def vote_after_the_decision(db: sqlite3.Connection, run: int) -> None:
+    step, proposal = decided(db, run, Outcome.REJECTED)
+    vote = f"rowid FROM vote WHERE run = {run} AND proposal = {proposal}"
+    db.execute("UPDATE vote SET step = ? WHERE rowid = ?", (step + 1, *first(db, vote)))
+
+
+def vote_before_the_proposal(db: sqlite3.Connection, run: int) -> None:
+    step, proposal, proposer = first(
+        db, "step, proposal, proposer FROM proposal WHERE run = ? AND step > 0", run
+    )
+    db.execute(
+        "UPDATE vote SET step = ? WHERE run = ? AND proposal = ? AND node = ?",
+        (step - 1, run, proposal, proposer),
+    )
+
+
+def decision_overdue(db: sqlite3.Connection, run: int) -> None:
+    step, proposal = decided(db, run, Outcome.REJECTED)
+    db.execute(
+        "UPDATE decision SET step = ? WHERE run = ? AND proposal = ?", (step + 6, run, proposal)
+    )
+
+
+def kept_less_than_there_is(db: sqlite3.Connection, run: int) -> None:
+    db.execute("UPDATE run SET detail = 'decisions' WHERE id = ?", (run,))
+
+
+def truth_of_a_confirmed_one(db: sqlite3.Connection, run: int) -> None:
+    _, proposal = decided(db, run, Outcome.CONFIRMED)
+    db.execute(
+        "UPDATE proposal SET is_true = 1 - is_true WHERE run = ? AND proposal = ?", (run, proposal)
+    )
+
+
+def ballot_of(db: sqlite3.Connection, run: int, proposal: int, node: int, ballot: int) -> None:
+    """Change a ballot in its packed form alone."""
+    where = (run, proposal)
+    (blob,) = first(db, "ballots FROM decision WHERE run = ? AND proposal = ?", *where)
+    packed = bytearray(blob)
+    shift = 2 * (node % 4)
+    packed[node // 4] = packed[node // 4] & ~(3 << shift) | ballot << shift
+    db.execute(
+        "UPDATE decision SET ballots = ? WHERE run = ? AND proposal = ?", (bytes(packed), *where)
+    )
+
+
+def ballot_flipped(db: sqlite3.Connection, run: int) -> None:
+    _, proposal = decided(db, run, Outcome.REJECTED)
+    (node,) = first(
+        db, "node FROM vote WHERE run = ? AND proposal = ? AND ballot = 2", run, proposal
+    )
+    ballot_of(db, run, proposal, node, 1)
+
+
+def vote_flipped(db: sqlite3.Connection, run: int) -> None:
+    """A vote differs from its ballot; the step's metrics are made to fit."""
+    _, proposal = decided(db, run, Outcome.REJECTED)
+    step, node = first(
+        db, "step, node FROM vote WHERE run = ? AND proposal = ? AND ballot = 2", run, proposal
+    )
+    db.execute(
+        "UPDATE vote SET ballot = 1 WHERE run = ? AND proposal = ? AND node = ?",
+        (run, proposal, node),
+    )
+    db.execute(
+        "UPDATE metrics SET votes_accept = votes_accept + 1, votes_reject = votes_reject - 1 "
+        "WHERE run = ? AND step = ?",
+        (run, step),
+    )
+
+
+def confirmed_below_quorum(db: sqlite3.Connection, run: int) -> None:
+    """Accepting votes become rejecting ones everywhere, but for the outcome."""
+    _, proposal = decided(db, run, Outcome.CONFIRMED)
+    accepting = db.execute(
+        "SELECT step, node FROM vote WHERE run = ? AND proposal = ? AND ballot = 1 LIMIT 6",
+        (run, proposal),
+    ).fetchall()
+    for step, node in accepting:
+        ballot_of(db, run, proposal, node, 2)
+        db.execute(
+            "UPDATE vote SET ballot = 2 WHERE run = ? AND proposal = ? AND node = ?",
+            (run, proposal, node),
+        )
+        db.execute(
+            "UPDATE metrics SET votes_accept = votes_accept - 1, votes_reject = votes_reject + 1 "
+            "WHERE run = ? AND step = ?",
+            (run, step),
+        )
+    db.execute(
+        "UPDATE decision SET accept = accept - 6, reject = reject + 6 "
+        "WHERE run = ? AND proposal = ?",
+        (run, proposal),
+    )
+
+
+def outcome_flipped(db: sqlite3.Connection, run: int) -> None:
+    """A rejected proposal is expired; the step's metrics are made to fit."""
+    step, proposal = decided(db, run, Outcome.REJECTED)
+    db.execute("UPDATE decision SET outcome = 3 WHERE run = ? AND proposal = ?", (run, proposal))
+    db.execute(
+        "UPDATE metrics SET rejected = rejected - 1, expired = expired + 1 "
+        "WHERE run = ? AND step = ?",
+        (run, step),
+    )
+
+
+def pending_miscounted(db: sqlite3.Connection, run: int) -> None:
+    db.execute("UPDATE metrics SET pending = pending + 1 WHERE run = ? AND step = 9", (run,))
+
+
+def summary_wrong(db: sqlite3.Connection, run: int) -> None:
+    (text,) = first(db, "metrics FROM summary WHERE run = ?", run)
+    metrics = json.loads(text)
+    metrics["f1"] += 1e-12
+    db.execute("UPDATE summary SET metrics = ? WHERE run = ?", (json.dumps(metrics), run))
+
+
+def metrics_plus(**amounts: int) -> Change:
+    """Return a change of the metrics of step 8."""
+    changes = ", ".join(f"{name} = {name} + {amount}" for name, amount in amounts.items())
+    return sql(f"UPDATE metrics SET {changes} WHERE run = ? AND step = 8")
+
+
+def one(table: str, change: str) -> Change:
+    """Return a change of one row of a table."""
+    return sql(
+        f"UPDATE {table} SET {change} "
+        f"WHERE rowid = (SELECT min(rowid) FROM {table} WHERE run = ? AND step > 5)"
+    )
+
+
+CORRUPTIONS: dict[str, tuple[str, Change]] = {
+    "last step missing": ("every step has a block", last_step_missing),
+    "metrics missing": (
+        "every step has metrics",
+        sql("DELETE FROM metrics WHERE run = ? AND step = 7"),
+    ),
+    "first metrics missing": (
+        "every step has metrics",
+        sql("DELETE FROM metrics WHERE run = ? AND step = 0"),
+    ),
+    "entry after the end": (
+        "entries of committed steps only",
+        lambda db, run: copied(db, "support", f"run = {run}", step=5000),
+    ),
+    "entry before the start": (
+        "entries of committed steps only",
+        lambda db, run: copied(db, "support", f"run = {run}", step=-1),
+    ),
+    "kept less than there is": ("entries of kept kinds only", kept_less_than_there_is),
+    "negative score": ("alert values in range", one("alert", "score = -1")),
+    "confidence above 1": ("proposal values in range", one("proposal", "confidence = 1.5")),
+    "supporter unknown": ("support values in range", one("support", "node = 12")),
+    "voter unknown": ("vote values in range", one("vote", "node = 12")),
+    "no ballot": ("vote values in range", one("vote", "ballot = 0")),
+    "outcome unknown": ("decision values in range", one("decision", "outcome = 4")),
+    "negative count": ("metrics values in range", one("metrics", "bytes_sent = -1")),
+    "ratio above 1": ("metrics values in range", one("metrics", "immunity_share = 1.25")),
+    "proposal repeated": ("one proposal per number", proposal_repeated),
+    "decision repeated": ("one decision per proposal", decision_repeated),
+    "node votes twice": ("one vote per node and proposal", node_votes_twice),
+    "support of nothing": ("supports of published proposals only", one("support", "proposal = 99")),
+    "vote on nothing": (
+        "votes on published proposals, by the deadline",
+        one("vote", "proposal = 99"),
+    ),
+    "vote before the proposal": (
+        "votes on published proposals, by the deadline",
+        vote_before_the_proposal,
+    ),
+    "decision on nothing": (
+        "decisions on published proposals, by the deadline",
+        one("decision", "proposal = 99"),
+    ),
+    "decision overdue": ("decisions on published proposals, by the deadline", decision_overdue),
+    "vote after the decision": ("no vote after the decision", vote_after_the_decision),
+    "decision missing": (
+        "a decision by the deadline",
+        sql("DELETE FROM decision WHERE run = ? AND outcome = 1"),
+    ),
+    "more votes than voters": (
+        "no more votes than registered nodes",
+        one("decision", "registered = accept + reject + abstain - 1"),
+    ),
+    "alerts miscounted": ("metrics count the alert entries", metrics_plus(alerts=1)),
+    "proposals miscounted": ("metrics count the proposal entries", metrics_plus(proposals=1)),
+    "supports miscounted": ("metrics count the support entries", metrics_plus(supports=1)),
+    "votes miscounted": ("metrics count the vote entries", metrics_plus(votes_abstain=1)),
+    "decisions miscounted": ("metrics count the decision entries", metrics_plus(expired=1)),
+    "truth changed": ("metrics count true and false confirmations", truth_of_a_confirmed_one),
+    "flow too many": ("metrics cover the flows of nodes that are up", metrics_plus(tn=1)),
+    "alarm without alert": ("every alarm is an alert", metrics_plus(fp=1, tn=-1)),
+    "more honest than all": ("honest counts within the counts", metrics_plus(honest_fn=100)),
+    "more blocked than alarms": (
+        "honest counts within the counts",
+        metrics_plus(benign_blocked=100),
+    ),
+    "pending miscounted": ("pending proposals add up", pending_miscounted),
+    "message too many": ("messages add up", metrics_plus(messages_delivered=1)),
+    "ballot flipped": ("ballots give the tallies", ballot_flipped),
+    "node not registered": ("votes of registered nodes only", one("decision", "registered = 11")),
+    "confirmed below quorum": ("outcomes follow the consensus rule", confirmed_below_quorum),
+    "outcome flipped": ("outcomes follow the consensus rule", outcome_flipped),
+    "vote flipped": ("vote entries are the ballots", vote_flipped),
+    "summary wrong": (SUMMARY, summary_wrong),
+}
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_broken_rule_is_named_with_its_run(tmp_path: Path, sound: Path, name: str) -> None:
+    expectation, change = CORRUPTIONS[name]
+    database = broken(sound, tmp_path, change)
+    report = validate(database)
+    named = {failure.expectation for failure in report.failed}
+    assert not report.success
+    assert {failure.run_id for failure in report.failed} == {keys(database)[0]}
+    assert expectation in named
+    assert CHAIN not in named, "only the meaning of the rows is wrong, not their hashes"
+
+
+def test_every_expectation_is_broken_by_a_test() -> None:
+    assert {expectation for expectation, _ in CORRUPTIONS.values()} | {CHAIN} == set(EXPECTATIONS)
+
+
+@pytest.mark.parametrize("name", ["confirmed below quorum", "outcome flipped", "vote flipped"])
+def test_consistent_lie_breaks_one_rule_alone(tmp_path: Path, sound: Path, name: str) -> None:
+    expectation, change = CORRUPTIONS[name]
+    [failure] = validate(broken(sound, tmp_path, change)).failed
+    assert failure.expectation == expectation
+
+
+def another_voter(db: sqlite3.Connection, run: int) -> None:
+    """An isolated node's own vote is given to its neighbour, in row and ballots."""
+    proposal, node, ballot = first(
+        db,
+        "d.proposal, v.node, v.ballot FROM decision AS d JOIN vote AS v "
+        "ON v.run = d.run AND v.proposal = d.proposal WHERE d.run = ?",
+        run,
+    )
+    other = (node + 1) % 12
+    db.execute("UPDATE vote SET node = ? WHERE run = ? AND proposal = ?", (other, run, proposal))
+    ballot_of(db, run, proposal, node, 0)
+    ballot_of(db, run, proposal, other, ballot)
+
+
+def test_isolated_nodes_vote_on_their_own_proposals_only(tmp_path: Path, isolated: Path) -> None:
+    [failure] = validate(broken(isolated, tmp_path, another_voter)).failed
+    assert failure.expectation == "votes of registered nodes only"
+    assert "expected 1 registered, 0 votes of others, found 1 registered, 1 vote" in failure.detail
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        one("proposal", "centroid = zeroblob(length(centroid))"),
+        one("alert", "destination_ip = destination_ip + 1"),
+        one("block", "vote = zeroblob(32)"),
+        one("block", "hash = zeroblob(32)"),
+        sql("DELETE FROM support WHERE run = ? AND step = (SELECT min(step) FROM support)"),
+        sql("UPDATE run SET head = 'x' WHERE id = ?"),
+        sql("UPDATE summary SET head = 'x' WHERE run = ?"),
+    ],
+    ids=["centroid", "alert", "digest", "hash", "support", "head", "summary's head"],
+)
+def test_tampering_without_new_hashes_breaks_the_chain(
+    tmp_path: Path, sound: Path, change: Change
+) -> None:
+    database = broken(sound, tmp_path, change, rechained=False)
+    assert (CHAIN, keys(database)[0]) in {
+        (f.expectation, f.run_id) for f in validate(database).failed
+    }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        one("decision", "accept = 'many'"),
+        one("decision", "ballots = 'text'"),
+        one("decision", "ballots = x'00'"),
+        one("proposal", "centroid = 7"),
+        one("vote", "ballot = 1.5"),
+        one("metrics", "tp = 'all'"),
+        one("block", "hash = 'text'"),
+        sql("UPDATE run SET detail = 'everything' WHERE id = ?"),
+    ],
+)
+def test_unreadable_rows_are_a_finding_and_no_crash(
+    tmp_path: Path, sound: Path, change: Change
+) -> None:
+    database = broken(sound, tmp_path, change, rechained=False)
+    assert {failure.run_id for failure in validate(database).failed} == {keys(database)[0]}
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [
+        (
+            "outcome flipped",
+            r"step \d+, proposal \d+: expected rejected by .*, found expired by .*",
+        ),
+        (
+            "vote flipped",
+            r"step \d+, proposal \d+: expected ballot 1 of node \d+, found ballot 2 .*",
+        ),
+        ("node votes twice", r"proposal \d+, node \d+: expected one row, found those of steps .*"),
+        ("vote on nothing", r"step \d+, proposal 99, node \d+, there is no such proposal"),
+        ("ratio above 1", r"step 6, immunity_share is 1.25"),
+        ("alerts miscounted", r"step 8, alerts is \d+, found \d+"),
+        ("metrics missing", r"expected steps 0 to 29, found none of 7 to 7"),
+        ("decision overdue", r"step \d+, proposal \d+, published in step \d+, deadline 5"),
+        ("pending miscounted", r"step 9, pending is \d+, expected \d+"),
+    ],
+)
+def test_failure_gives_evidence(tmp_path: Path, sound: Path, name: str, pattern: str) -> None:
+    expectation, change = CORRUPTIONS[name]
+    failed = validate(broken(sound, tmp_path, change)).failed
+    [detail] = [f.detail for f in failed if f.expectation == expectation]
+    assert re.fullmatch(pattern, detail), detail
+
+
+def test_more_places_are_counted(tmp_path: Path, sound: Path) -> None:
+    everywhere = sql("UPDATE metrics SET messages_lost = 1 WHERE run = ?")
+    failed = validate(broken(sound, tmp_path, everywhere)).failed
+    [detail] = [f.detail for f in failed if f.expectation == "messages add up"]
+    assert detail.startswith("step 0, ")
+    assert detail.endswith(" (and 29 more)")
+
+
+@pytest.mark.parametrize(
+    "metric",
+    ["precision", "recall", "f1", "mcc", "benign_blocked_share", *SUMMED],
+)
+def test_every_metric_that_follows_is_compared(tmp_path: Path, sound: Path, metric: str) -> None:
+    shutil.copy(sound, tmp_path / "ledger.db")
+    ledger = open_ledger(tmp_path)
+    run = ledger.runs_of("e")[0]
+    run["summary"][metric] = 1e6
+    wrong = [place for place in summary(ledger, run) if place.expected != place.found]
+    ledger.engine.dispose()
+    [(at, _, found)] = wrong
+    assert (at, found) == (f"summary {metric}", "1000000.0")
+
+
+# --- each column ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def looked_at(sound: Path) -> Iterator[sqlite3.Connection]:
+    """A connection with the runs of the experiment in table `runs`; changes are undone."""
+    with closing(sqlite3.connect(sound, isolation_level=None)) as db:
+        db.execute(f"CREATE TEMPORARY TABLE runs AS {batch_query('e', [1, 2])}")
+        db.execute("BEGIN")
+        yield db
+        db.execute("ROLLBACK")
+
+
+def found_by(db: sqlite3.Connection, expectation: str) -> list[str]:
+    [query] = [query for query in QUERIES if query.name == expectation]
+    rows = db.execute(query.by_run.format(batch="runs")).fetchall()
+    return [detail for _, _, detail in rows]
+
+
+@pytest.mark.parametrize(
+    ("kind", "column"), [(kind, column) for kind in ALLOWED for column in ALLOWED[kind]]
+)
+def test_every_column_has_its_range(looked_at: sqlite3.Connection, kind: str, column: str) -> None:
+    for value in (-1, "text"):
+        looked_at.execute("SAVEPOINT whole")
+        one(kind, f"{column} = {value!r}")(looked_at, 2)
+        [detail] = found_by(looked_at, f"{kind} values in range")
+        assert f"{column} is {value}" in detail
+        looked_at.execute("ROLLBACK TO whole")
+
+
+@pytest.mark.parametrize(
+    ("kind", "column"), [(kind, column) for kind in COUNTED for column in COUNTED[kind]]
+)
+def test_every_count_is_compared(looked_at: sqlite3.Connection, kind: str, column: str) -> None:
+    one("metrics", f"{column} = {column} + 1")(looked_at, 2)
+    [detail] = found_by(looked_at, f"metrics count the {kind} entries")
+    assert re.fullmatch(rf"step 6, {column} is \d+, found \d+", detail)
+
+
+@pytest.mark.parametrize("column", ["true_confirmations", "false_confirmations"])
+def test_confirmations_are_compared(looked_at: sqlite3.Connection, column: str) -> None:
+    one("metrics", f"{column} = {column} + 1")(looked_at, 2)
+    [detail] = found_by(looked_at, "metrics count true and false confirmations")
+    assert re.fullmatch(rf"step 6, {column} is \d+, found \d+", detail)
+
+
+def test_decision_is_missing_from_its_deadline_on(looked_at: sqlite3.Connection) -> None:
+    step, proposal = first(looked_at, "step, proposal FROM proposal WHERE run = ?", 1)
+    looked_at.execute("DELETE FROM decision WHERE run = 1 AND proposal = ?", (proposal,))
+    for horizon, found in ((step + 5, 0), (step + 6, 1)):
+        looked_at.execute("UPDATE runs SET horizon = ?", (horizon,))
+        assert len(found_by(looked_at, "a decision by the deadline")) == found
+
+
+@pytest.mark.parametrize("kind", ["alert", "vote"])
+def test_kinds_that_are_not_kept_have_no_rows(looked_at: sqlite3.Connection, kind: str) -> None:
+    other = "votes" if kind == "alert" else "alerts"
+    looked_at.execute("UPDATE runs SET detail = ? WHERE run = 1", (other,))
+    assert found_by(looked_at, "entries of kept kinds only") == [
+        f"{kind} entries, though detail is {other}"
+    ]
+
+
+# --- many runs, reports ---------------------------------------------------------------------
+
+
+def test_every_one_of_many_broken_runs_is_named(tmp_path: Path) -> None:
+    n_runs = 2 * RUNS_AT_ONCE + 50
+    config = {"simulation": {"nodes": 4, "flows_per_node": 4, "steps": 2}}
+    database = make(tmp_path, config, "decisions", 1)
+    with closing(sqlite3.connect(database)) as db, db:
+        db.execute("UPDATE metrics SET messages_delivered = messages_delivered + 1")
+        for table in ("block", "metrics", "run", "summary", "experimentrun"):
+            own = "id" if table == "run" else "run"
+            columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
+            for number in range(2, n_runs + 1):
+                other = {own: str(number), "run_key": f"'{number:064x}'"}
+                values = ", ".join(other.get(column, column) for column in columns)
+                db.execute(f"INSERT INTO {table} SELECT {values} FROM {table} WHERE {own} = 1")
+    rechain(database, keys(database)[0])
+    found = validate(database).failed
+    assert {f.expectation for f in found} == {"messages add up", CHAIN}
+    named = [f.run_id for f in found if f.expectation == "messages add up"]
+    assert sorted(named) == sorted(keys(database))
+    assert len(named) == n_runs
+    named = [f.run_id for f in found if f.expectation == CHAIN]
+    assert sorted(named) == sorted(keys(database)[1:])
+
+
+def test_query_that_cannot_be_asked_is_an_error(
+    sound: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = Query("nothing", "SELECT run, step, detail FROM nowhere")
+    monkeypatch.setattr("tasks.validate_ledger.QUERIES", (wrong,))
+    with pytest.raises(QuorumlabError, match=r"'nothing' cannot be checked: .*nowhere"):
+        validate(sound)
+
+
+def test_validation_is_quiet(sound: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    validate(sound)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_great_expectations_is_imported_late_and_without_analytics(sound: Path) -> None:
+    program = """
+import os, sys
+from pathlib import Path
+from tests.ledger_tools import open_ledger
+import tasks.validate_ledger as task
+assert "great_expectations" not in sys.modules
+database = Path(sys.argv[1])
+assert task.validate_experiment(open_ledger(database.parent), database, "e").success
+assert os.environ["GX_ANALYTICS_ENABLED"] == "false"
+"""
+    subprocess.run([sys.executable, "-c", program, str(sound)], check=True)
+
+
+REPORT = ValidationReport(
+    False, 36, (Failure("messages add up", "ab" * 32, "step 3, <b>7</b> sent & lost"),)
+)
+
+
+def test_report_as_json_is_plain() -> None:
+    assert json.loads(json.dumps(REPORT.to_json())) == {
+        "success": False,
+        "expectations": 36,
+        "failed": [
+            {
+                "expectation": "messages add up",
+                "run_id": "ab" * 32,
+                "detail": "step 3, <b>7</b> sent & lost",
+            }
+        ],
+    }
+
+
+def test_page_stands_alone_and_shows_the_evidence() -> None:
+    page = render_html(REPORT, "<mine>")
+    assert "&lt;mine&gt;" in page
+    assert "step 3, &lt;b&gt;7&lt;/b&gt; sent &amp; lost" in page
+    assert "ab" * 32 in page
+    assert "1 of 36 expectations are not met, in 1 run." in page
+    assert "color-scheme: light dark" in page
+    assert not re.search(r"https?:|src=|@import|<script|<mine>|<b>", page)
+    assert page.count("✗") == 1
+    assert page.count("✓") == len(EXPECTATIONS) - 1
+
+
+def test_page_of_a_sound_experiment_says_so() -> None:
+    page = render_html(ValidationReport(True, 36, ()), "e")
+    assert "All 36 expectations are met." in page
+    assert "<table>" not in page
+    assert "nothing was validated" in render_html(ValidationReport(True, 0, ()), "e")
