@@ -23,9 +23,25 @@ SMALL = (
     "+points.poisoned=['adversary=poisoner']",
 )
 NAMED = (*SMALL, "experiment.name=small")
-METRICS = """precision recall f1 mcc auroc true_confirmations false_confirmations
-detection_delay_steps detected_share immunity_share benign_blocked_share messages_sent
-messages_lost steps_per_minute peak_rss_mb cpu_seconds wall_seconds""".split()
+METRICS = [
+    "precision",
+    "recall",
+    "f1",
+    "mcc",
+    "auroc",
+    "true_confirmations",
+    "false_confirmations",
+    "detection_delay_steps",
+    "detected_share",
+    "immunity_share",
+    "benign_blocked_share",
+    "messages_sent",
+    "messages_lost",
+    "steps_per_minute",
+    "peak_rss_mb",
+    "cpu_seconds",
+    "wall_seconds",
+]
 Flow = Callable[..., Any]
 
 
