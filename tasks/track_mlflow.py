@@ -674,6 +674,8 @@ def _explained(address: str) -> Iterator[None]:
         yield
     except (MlflowException, sqlite3.Error, OSError) as error:
         reason = str(error).strip().partition("\n")[0][:300]
+        if "Max retries exceeded" in reason:
+            reason = "the server does not answer"
         message = (
             f"nothing can be published to MLflow at {address}: {reason}. Results are safe in the "
             "ledger; the same command publishes them later"

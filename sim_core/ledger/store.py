@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -70,6 +71,7 @@ def open_engine(path: Path, *, synchronous: str = "NORMAL") -> Engine:
     Raises:
         WorkspaceError: the file cannot be opened, or is newer than this program.
     """
+    refuse_newer_schema(path)
     engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_MILLISECONDS / 1000})
 
     @event.listens_for(engine, "connect")
@@ -87,18 +89,35 @@ def open_engine(path: Path, *, synchronous: str = "NORMAL") -> Engine:
 
     try:
         with engine.begin() as connection:
-            found = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
-            if found > SCHEMA_VERSION:
-                raise WorkspaceError(
-                    f"{path} was written by a newer quorumlab (schema {found}, this one reads up "
-                    f"to {SCHEMA_VERSION}): upgrade quorumlab, or choose another workspace"
-                )
-            if found == 0:
+            if connection.exec_driver_sql("PRAGMA user_version").scalar_one() == 0:
                 SQLModel.metadata.create_all(connection)
                 connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
     except (OperationalError, DatabaseError) as error:
         raise WorkspaceError(f"ledger {path} cannot be opened: {error.orig}") from error
     return engine
+
+
+def refuse_newer_schema(path: Path) -> None:
+    """Look at a database without changing a byte of it.
+
+    Raises:
+        WorkspaceError: it is newer than this program, or no database.
+    """
+    if not path.exists():
+        return
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            (found,) = connection.execute("PRAGMA user_version").fetchone()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise WorkspaceError(f"ledger {path} cannot be opened: {error}") from error
+    if found > SCHEMA_VERSION:
+        raise WorkspaceError(
+            f"{path} was written by a newer quorumlab (schema {found}, this one reads up to "
+            f"{SCHEMA_VERSION}): upgrade quorumlab, or choose another workspace"
+        )
 
 
 class Ledger:
