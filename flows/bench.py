@@ -96,6 +96,17 @@ class Bench:
         return self.workspace.experiment(self.plan.name)
 
     @contextmanager
+    def closing(self) -> Iterator[None]:
+        """Enter into the ledger that work stopped early, if it does; let go of the database."""
+        try:
+            yield
+        except BaseException:
+            self.ledger.set_experiment(self.plan.name, state="interrupted")
+            raise
+        finally:
+            self.ledger.engine.dispose()
+
+    @contextmanager
     def stage(self, name: str, text: str) -> Iterator[None]:
         """Tell the spectator what begins, and keep how long it took."""
         self.spectator.stage(text)

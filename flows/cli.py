@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
+import click
 import typer
 from rich.console import Console
 
@@ -138,11 +139,17 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _terminate)
     debug = "--debug" in sys.argv
     try:
-        app()
+        code = app(standalone_mode=False)
     except QuorumlabError as error:
         _fail(error, _label(error), error.exit_code, debug=debug)
-    except KeyboardInterrupt as error:
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort) as error:
         _fail(error, "interrupted", Interrupted.exit_code, debug=debug)
+    if code == Interrupted.exit_code:  # typer has caught a KeyboardInterrupt
+        _fail(KeyboardInterrupt(), "interrupted", code, debug=debug)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _terminate(number: int, frame: FrameType | None) -> Any:
@@ -161,7 +168,7 @@ def _label(error: QuorumlabError) -> str:
 def _fail(error: BaseException, label: str, code: int, *, debug: bool) -> None:
     if debug:
         traceback.print_exception(error)
-    text = str(error) or "the same command goes on where it was"
+    text = str(error) or "what is committed stays; the same command goes on from there"
     print(f"quorumlab: {label}: {text}", file=sys.stderr)
     sys.stderr.flush()
     sys.exit(code)

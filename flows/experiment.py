@@ -43,13 +43,14 @@ def run_experiment(config: ExperimentConfig, points: list[Point]) -> None:
         RunFailed: a run failed, or broke the protocol.
     """
     bench = open_bench(config, points)
-    with ResourceSampler() as sampler:
-        executions = simulate(bench)
-        report = validate(bench)
-        outcome = conclude(bench, executions, report)
-        write(bench, outcome, report)
-    publish(bench, outcome, sampler)
-    bench.spectator.finished(outcome, bench)
+    with bench.closing():
+        with ResourceSampler() as sampler:
+            executions = simulate(bench)
+            report = validate(bench)
+            outcome = conclude(bench, executions, report)
+            write(bench, outcome, report)
+        publish(bench, outcome, sampler)
+        bench.spectator.finished(outcome, bench)
     if outcome.state != "finished":
         raise RunFailed(describe_failure(outcome))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import queue
 from collections import deque
@@ -55,18 +56,19 @@ def execute_shards(
     progress = ProgressArtifact(sum(run.config.simulation.steps for run in runs))
     executions: dict[str, Execution] = {}
     n_running = 0
-    while waiting or n_running:
-        while waiting and n_running < executor.max_in_flight:
-            shard = waiting.popleft()
-            future = simulate_shard.submit(shard.index, shard, workbench)
-            future.add_done_callback(ended.put)
-            n_running += 1
-        try:
-            executions |= ended.get(timeout=POLL_SECONDS).result()
-            n_running -= 1
-        except queue.Empty:
-            pass
-        progress.show(count.steps)
+    try:
+        while waiting or n_running:
+            while waiting and n_running < executor.max_in_flight:
+                shard = waiting.popleft()
+                future = simulate_shard.submit(shard.index, shard, workbench)
+                future.add_done_callback(ended.put)
+                n_running += 1
+            with contextlib.suppress(queue.Empty):
+                executions |= ended.get(timeout=POLL_SECONDS).result()
+                n_running -= 1
+            progress.show(count.steps)
+    finally:
+        workbench.stopping.set()
     return executions
 
 

@@ -305,30 +305,17 @@ def spread_out(places: Sequence[float], least: float) -> list[float]:
     >>> [round(p, 3) for p in spread_out([1.0, 1.0], 0.1)]
     [0.9, 1.0]
     """
-    groups: list[tuple[float, list[int]]] = []
-    for index in sorted(range(len(places)), key=lambda i: places[i]):
-        groups.append((places[index], [index]))
-        while (
-            len(groups) > 1 and _bottom(groups[-1], least) - _top(groups[-2], least) < least - 1e-9
-        ):
-            (_, upper), (_, lower) = groups.pop(), groups.pop()
-            members = lower + upper
-            half = least * (len(members) - 1) / 2
-            centre = float(np.mean([places[i] for i in members]))
-            groups.append((min(max(centre, half), 1 - half), members))
-    result = [0.0] * len(places)
-    for group in groups:
-        for position, index in enumerate(group[1]):
-            result[index] = _bottom(group, least) + least * position
-    return result
+    from scipy.optimize import isotonic_regression
 
-
-def _bottom(group: tuple[float, list[int]], least: float) -> float:
-    return group[0] - least * (len(group[1]) - 1) / 2
-
-
-def _top(group: tuple[float, list[int]], least: float) -> float:
-    return group[0] + least * (len(group[1]) - 1) / 2
+    if not places:
+        return []
+    given = np.array(places, dtype=np.float64)
+    order = np.argsort(given, kind="stable")
+    shifts = least * np.arange(len(given))  # without them, apart means in order
+    fitted = np.clip(isotonic_regression(given[order] - shifts).x, 0, 1 - shifts[-1]) + shifts
+    result = np.empty_like(given)
+    result[order] = fitted
+    return [float(place) for place in result]
 
 
 # --- intervals of points ------------------------------------------------------------------

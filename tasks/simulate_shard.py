@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from sim_core.checkpoint import CheckpointFolder, decode
-from sim_core.errors import CheckpointMismatch, QuorumlabError
+from sim_core.errors import CheckpointMismatch, Interrupted, QuorumlabError
 from sim_core.ledger.store import Claim, Ledger
 from sim_core.results import Execution
 from sim_core.simulate import Job, RunError, RunSpec, Segment
@@ -63,6 +64,8 @@ class Workbench:
         self.listener = listener
         self.worker_died = worker_died
         self.attempts = attempts
+        self.stopping = threading.Event()
+        """Set when the experiment ends early: shards stop after the segment that they are at."""
 
 
 class Shard:
@@ -128,6 +131,8 @@ def _attempt(specs: Sequence[RunSpec], bench: Workbench, done: dict[str, Executi
                 bench.listener.ended(item.run_key, item.message)
                 continue
             bench.ledger.commit(claim, item)
+            if bench.stopping.is_set():
+                raise Interrupted("the experiment was stopped")
             n_steps = item.next_step - item.first_step
             is_over = item.summary is not None
             done[item.run_key] = done[item.run_key].advanced(n_steps, is_over=is_over)

@@ -625,14 +625,21 @@ def load_mlflow() -> None:
 
 def _find_experiment(client: MlflowClient, config: ExperimentConfig, workspace: Path) -> str:
     """Return the id of the MLflow experiment for this title, made or restored if need be."""
+    from mlflow.exceptions import MlflowException
+
     title = config.experiment.title
+    root = None
+    if config.tracking.kind == "mlflow_local":
+        root = (workspace.absolute() / "mlartifacts" / title).as_uri()
     found = client.get_experiment_by_name(title)
     if found is None:
-        root = None
-        if config.tracking.kind == "mlflow_local":
-            root = (workspace.absolute() / "mlartifacts" / title).as_uri()
         tags = {"mlflow.experimentKind": "custom_model_development"}  # the pages for runs
-        return str(client.create_experiment(title, artifact_location=root, tags=tags))
+        try:
+            return str(client.create_experiment(title, artifact_location=root, tags=tags))
+        except MlflowException:  # another workspace may have made it on the same server
+            found = client.get_experiment_by_name(title)
+            if found is None:
+                raise
     if found.lifecycle_stage != "active":
         client.restore_experiment(found.experiment_id)
     return str(found.experiment_id)

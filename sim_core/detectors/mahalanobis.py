@@ -67,7 +67,7 @@ class Mahalanobis:
         mean, covariance = state["mean"], state["covariance"]
         deviation, count, shift = masked_deviation(x, mean, mask)
         products = np.einsum("nbi,nbj->nij", deviation, deviation).astype(np.float64)
-        learned: NDArray[np.float64] = mask.any(axis=1).astype(np.float64)
+        learned = (mask.sum(axis=1) > 0).astype(np.float64)
         rate: NDArray[np.float64] = self._config.learning_rate * learned[:, None, None]
         moved = rate[:, :, 0] * shift
         covariance = (

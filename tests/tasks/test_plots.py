@@ -49,7 +49,7 @@ def make_record(point: int, replicate: int, **changes: Any) -> RunRecord:
         "horizon": N_STEPS,
         "ledger_head": "",
         "ledger_rows": 0,
-        "metrics": {name: 0.1 * replicate + 0.01 * point for name in MAIN_METRICS},
+        "metrics": dict.fromkeys(MAIN_METRICS, 0.1 * replicate + 0.01 * point),
         "wall_seconds": 0.0,
         "claimed_at": 0.0,
         "config": {},
@@ -119,11 +119,14 @@ def test_runs_without_a_result_are_left_out(
 ) -> None:
     records = [*make_records(2, 2), make_record(1, 2, state="quarantined")]
     drawn: list[set[str]] = []
-    monkeypatch.setattr(
-        "tasks.draw_plots.draw_curves",
-        lambda steps, metric, path: drawn.append(set(steps["run_id"])) or path,
-    )
+
+    def note(steps: pd.DataFrame, metric: str, path: Path) -> Path:
+        drawn.append(set(steps["run_id"]))
+        return path
+
+    monkeypatch.setattr("tasks.draw_plots.draw_curves", note)
     draw_all(make_steps(records), records, point_intervals(records, 2), tmp_path)
+    assert drawn
     assert all("1-2" not in runs and "1-1" in runs for runs in drawn)
 
 

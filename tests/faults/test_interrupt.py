@@ -1,0 +1,53 @@
+"""Ctrl-C and SIGTERM: exit code 130, what is committed stays, the same command goes on."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.program import Program
+
+OVERRIDES = (
+    "experiment.name=stopped",
+    "experiment.replicates=1",
+    "simulation.flows_per_node=150",
+    "simulation.steps=400",
+    "tracking=off",
+)
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[Program]:
+    program = Program(tmp_path)
+    yield program
+    program.stop_all()
+
+
+@pytest.mark.parametrize(
+    ("number", "executor"), [(signal.SIGINT, "inline"), (signal.SIGTERM, "ray_local")]
+)
+def test_stopped_experiment_goes_on(
+    program: Program, number: signal.Signals, executor: str
+) -> None:
+    process = program.start("run", *OVERRIDES, f"executor={executor}")
+    program.wait_for(
+        process, lambda: any(20 <= s < 200 for (s,) in program.query("SELECT steps FROM run"))
+    )
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert err.strip().endswith("goes on from there")
+    assert "Traceback" not in err
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert alive == []
+    assert program.query("SELECT state FROM experiment") == [("interrupted",)]
+    again = program.run("run", *OVERRIDES, "executor=inline")
+    assert again.returncode == 0, again.stderr
+    (run,) = program.summary()["runs"]
+    assert run["resumed_from_step"] >= 20
+    assert run["resumed_from_step"] + run["steps_executed"] == 400
