@@ -28,6 +28,8 @@ KEEPING = frozenset(
         "workspace.py",
         "ledger/checks.py",
         "ledger/comparisons.py",
+        "ledger/engine.py",
+        "ledger/rows.py",
         "ledger/store.py",
         "ledger/tables.py",
         "ledger/verify.py",

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sim_core.adversaries.strategies import Ballot
 from sim_core.config import ModelConfig
 from sim_core.consensus import Outcome
+from sim_core.detection import Detection
 from sim_core.ledger.blocks import (
     ALERT,
     METRIC_COUNTS,
@@ -19,7 +20,7 @@ from sim_core.ledger.blocks import (
 )
 from sim_core.metrics import IMMUNE_NODES, auroc, confusion, score_histogram
 from sim_core.network import Deliveries, Dissemination
-from sim_core.phases import Detection, immune_nodes
+from sim_core.phases import immune_nodes
 from sim_core.state import Proposals, State
 from sim_core.traffic import Flows, Target, Traffic
 

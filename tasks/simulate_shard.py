@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Protocol
 
 from prefect import get_run_logger, task
@@ -119,8 +120,9 @@ def _attempt(specs: Sequence[RunSpec], bench: Workbench, done: dict[str, Executi
     claims = {claim.run_key: claim for claim in bench.ledger.claim(specs)}
     jobs: list[Job] = []
     for spec in specs:
-        start, checkpoint = load_checkpoint(claims[spec.run_key], bench.checkpoints)
-        jobs.append((spec, checkpoint))
+        claim = claims[spec.run_key]
+        start, checkpoint = load_checkpoint(claim, bench.checkpoints)
+        jobs.append((replace(spec, detail=claim.detail), checkpoint))
         done[spec.run_key] = Execution(resumed_from_step=start)
     with closing(bench.runner.execute(jobs)) as items:  # type: ignore[type-var]
         for item in items:

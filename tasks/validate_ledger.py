@@ -212,8 +212,9 @@ FAILURES = """<h2>Failures</h2><table>
 def render_html(report: ValidationReport, experiment: str) -> str:
     """Return the report as one page that needs nothing else.
 
-    >>> "2 of 32" in render_html(ValidationReport(False, 32, (Failure("a", "r", "d"),)), "x")
-    False
+    >>> report = ValidationReport(False, 36, (Failure("messages add up", "5f14", "step 3"),))
+    >>> "1 of 36 expectations are not met, in 1 run." in render_html(report, "e")
+    True
     """
     broken = {failure.expectation for failure in report.failed}
     runs = {failure.run_id for failure in report.failed}

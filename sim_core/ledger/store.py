@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 from sqlalchemy import (
     Connection,
     Engine,
-    Table,
-    create_engine,
     delete,
-    event,
     func,
     select,
     text,
     update,
 )
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.exc import DatabaseError, OperationalError
-from sqlmodel import SQLModel
 
 from sim_core.checkpoint import CheckpointFolder, Stored
-from sim_core.errors import OwnershipLost, WorkspaceError
-from sim_core.ledger.blocks import KEPT, KINDS, Block, Entries
+from sim_core.errors import OwnershipLost
+from sim_core.ledger.blocks import KEPT
+from sim_core.ledger.engine import open_engine
+from sim_core.ledger.rows import block_row, entries_of, entry_rows, insert_statement
 from sim_core.ledger.tables import (
     BLOCKS,
     CHECKPOINTS,
@@ -38,15 +32,12 @@ from sim_core.ledger.tables import (
     EXPERIMENT_RUNS,
     EXPERIMENTS,
     RUNS,
-    SCHEMA_VERSION,
     SUMMARIES,
     Experiment,
     ExperimentRun,
     Run,
 )
 from sim_core.simulate import RunSpec, Segment
-
-BUSY_MILLISECONDS = 60_000
 
 
 @dataclass(frozen=True)
@@ -58,66 +49,10 @@ class Claim:
     epoch: int
     steps: int
     """Steps committed so far."""
+    detail: str
+    """Which rows are kept of this run: at least what was asked for."""
     checkpoints: tuple[Stored, ...]
     """Newest first; none beyond the horizon asked for."""
-
-
-def open_engine(path: Path, *, synchronous: str = "NORMAL") -> Engine:
-    """Return an engine on the SQLite file, made and brought to the schema if it is new.
-
-    Write-ahead log; a transaction takes the write lock at its beginning, so that it never fails
-    half-way because somebody else wrote in between. Options `{"readonly": True}` take none.
-
-    Raises:
-        WorkspaceError: the file cannot be opened, or is newer than this program.
-    """
-    refuse_newer_schema(path)
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_MILLISECONDS / 1000})
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: Any, record: Any) -> None:
-        del record
-        connection.isolation_level = None
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute(f"PRAGMA synchronous={synchronous}")
-        connection.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        readonly = connection.get_execution_options().get("readonly", False)
-        connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
-
-    try:
-        with engine.begin() as connection:
-            if connection.exec_driver_sql("PRAGMA user_version").scalar_one() == 0:
-                SQLModel.metadata.create_all(connection)
-                connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
-    except (OperationalError, DatabaseError) as error:
-        raise WorkspaceError(f"ledger {path} cannot be opened: {error.orig}") from error
-    return engine
-
-
-def refuse_newer_schema(path: Path) -> None:
-    """Look at a database without changing a byte of it.
-
-    Raises:
-        WorkspaceError: it is newer than this program, or no database.
-    """
-    if not path.exists():
-        return
-    try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-        try:
-            (found,) = connection.execute("PRAGMA user_version").fetchone()
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        raise WorkspaceError(f"ledger {path} cannot be opened: {error}") from error
-    if found > SCHEMA_VERSION:
-        raise WorkspaceError(
-            f"{path} was written by a newer quorumlab (schema {found}, this one reads up to "
-            f"{SCHEMA_VERSION}): upgrade quorumlab, or choose another workspace"
-        )
 
 
 class Ledger:
@@ -129,8 +64,8 @@ class Ledger:
         self._checkpoints = checkpoints
         self._keep = keep
         self._writing = threading.Lock()
-        self._inserts = {kind: _insert_sql(t) for kind, t in ENTRY_TABLES.items()}
-        self._insert_block = _insert_sql(BLOCKS)
+        self._inserts = {kind: insert_statement(t) for kind, t in ENTRY_TABLES.items()}
+        self._insert_block = insert_statement(BLOCKS)
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
@@ -306,7 +241,8 @@ class Ledger:
 
         A run of which more is asked for than its rows keep starts again from step 0.
         """
-        claims = []
+        claims: list[Claim] = []
+        old: list[str] = []
         with self._transaction() as connection:
             for spec in specs:
                 connection.execute(
@@ -324,9 +260,10 @@ class Ledger:
                         RUNS.c.run_key == spec.run_key
                     )
                 ).one()
-                steps = row.steps
-                if not KEPT[spec.detail] <= KEPT[row.detail]:
-                    self._erase(connection, row.id, detail=spec.detail)
+                steps, detail = row.steps, row.detail
+                if not KEPT[spec.detail] <= KEPT[detail]:
+                    detail = _detail_of_both(spec.detail, detail)
+                    old += self._erase(connection, row.id, detail=detail)
                     steps = 0
                 found = connection.execute(
                     select(
@@ -341,7 +278,9 @@ class Ledger:
                     .order_by(CHECKPOINTS.c.step.desc())
                 )
                 stored = tuple(Stored(*checkpoint) for checkpoint in found)
-                claims.append(Claim(row.id, spec.run_key, row.epoch, steps, stored))
+                claims.append(Claim(row.id, spec.run_key, row.epoch, steps, detail, stored))
+        for name in old:
+            self._checkpoints.remove(name)
         return claims
 
     def commit(self, claim: Claim, segment: Segment) -> None:
@@ -373,7 +312,7 @@ class Ledger:
             if segment.blocks:
                 connection.exec_driver_sql(
                     self._insert_block,
-                    [_block_row(claim.run, block) for block in segment.blocks],
+                    [block_row(claim.run, block) for block in segment.blocks],
                 )
             if segment.summary is not None:
                 self._add_summary(connection, claim.run, segment)
@@ -396,7 +335,9 @@ class Ledger:
             row = connection.execute(
                 select(RUNS.c.id, RUNS.c.detail).where(RUNS.c.run_key == run_key)
             ).one()
-            self._erase(connection, row.id, detail=row.detail)
+            old = self._erase(connection, row.id, detail=row.detail)
+        for name in old:
+            self._checkpoints.remove(name)
 
     def quarantine(self, reasons: Mapping[str, str]) -> None:
         """Mark runs whose ledger breaks the protocol, by run key, with the reason."""
@@ -432,7 +373,12 @@ class Ledger:
                 "The same command goes on with whatever is left"
             )
 
-    def _erase(self, connection: Connection, run: int, *, detail: str) -> None:
+    def _erase(self, connection: Connection, run: int, *, detail: str) -> list[str]:
+        """Drop all rows of a run; return the files of its checkpoints, which nobody needs then."""
+        names = connection.execute(
+            select(CHECKPOINTS.c.name).where(CHECKPOINTS.c.run == run)
+        ).scalars()
+        old = list(names)
         for table in (*ENTRY_TABLES.values(), BLOCKS, SUMMARIES, CHECKPOINTS):
             connection.execute(delete(table).where(table.c.run == run))
         connection.execute(
@@ -440,6 +386,7 @@ class Ledger:
             .where(RUNS.c.id == run)
             .values(detail=detail, steps=0, head=None, wall_seconds=0.0, cpu_seconds=0.0)
         )
+        return old
 
     def _add_summary(self, connection: Connection, run: int, segment: Segment) -> None:
         statement = insert(SUMMARIES).values(
@@ -494,55 +441,14 @@ class Ledger:
         return old
 
 
-def entry_rows(run: int, entries: Entries) -> Iterator[tuple[Any, ...]]:
-    """Yield database rows of entries: numbers, NULL for NaN, and bytes for arrays."""
-    columns: list[list[Any]] = [[run] * len(entries)]
-    for name in entries.dtype.names or ():
-        values = entries[name]
-        if values.ndim > 1:
-            columns.append([row.tobytes() for row in values])
-        elif values.dtype.kind == "f":
-            columns.append([None if v != v else v for v in values.tolist()])
-        else:
-            columns.append(values.tolist())
-    return zip(*columns, strict=True)
+def _detail_of_both(one: str, other: str) -> str:
+    """Return the smallest detail that keeps what either of two keeps.
 
-
-def entries_of(rows: Sequence[Sequence[Any]], dtype: np.dtype[np.void]) -> Entries:
-    """Return entries from database rows without their first column: `entry_rows` undone.
-
-    Raises:
-        ValueError: a value does not fit its field.
+    >>> _detail_of_both("votes", "decisions"), _detail_of_both("votes", "alerts")
+    ('votes', 'all')
     """
-    entries = np.zeros(len(rows), dtype=dtype)
-    for index, name in enumerate(dtype.names or ()):
-        values: list[Any] = [row[index] for row in rows]
-        field = dtype[name]
-        if field.subdtype is not None:
-            for position, value in enumerate(values):
-                if len(value) != field.itemsize:
-                    raise ValueError(f"{name} has {len(value)} bytes, expected {field.itemsize}")
-                entries[name][position] = np.frombuffer(value, dtype=field.base)
-        else:
-            numbers = [np.nan if value is None else value for value in values]
-            if field.kind != "f" and any(not isinstance(number, int) for number in numbers):
-                raise ValueError(f"{name} is not a whole number")
-            try:
-                entries[name] = numbers
-            except (OverflowError, TypeError) as error:
-                raise ValueError(f"{name}: {error}") from error
-    return entries
+    both = KEPT[one] | KEPT[other]
+    return min((d for d in KEPT if both <= KEPT[d]), key=lambda d: len(KEPT[d]))
 
 
-def _block_row(run: int, block: Block) -> tuple[Any, ...]:
-    return (run, block.step, block.previous, block.hash, *block.digests)
-
-
-def _insert_sql(table: Table) -> str:
-    columns = table.columns.keys()
-    marks = ", ".join("?" * len(columns))
-    names = ", ".join(columns)
-    return f"INSERT INTO {table.name} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608 - names come from the schema
-
-
-__all__ = ["KINDS", "Claim", "Ledger", "entries_of", "entry_rows", "open_engine"]
+__all__ = ["Claim", "Ledger", "entries_of", "entry_rows", "open_engine"]

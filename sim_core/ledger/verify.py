@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Connection, CursorResult, Table, func, select
 
 from sim_core.ledger.blocks import (
     KEPT,
@@ -17,9 +17,10 @@ from sim_core.ledger.blocks import (
     first_hash,
 )
 from sim_core.ledger.store import Ledger, entries_of
-from sim_core.ledger.tables import BLOCKS, ENTRY_TABLES, SUMMARIES
+from sim_core.ledger.tables import BLOCKS, ENTRY_TABLES, RUNS, SUMMARIES
 
 STEPS_AT_ONCE = 1_000
+HASH_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -33,29 +34,31 @@ class Break:
     message: str
 
 
-def verify_run(ledger: Ledger, run: dict[str, Any] | Any) -> Break | None:
+def verify_run(ledger: Ledger, run: Mapping[str, Any] | Any) -> Break | None:
     """Return the first break of a run's chain, or None where it recomputes.
 
     Digests of the kinds that `ledger.detail` keeps are recomputed from their rows, those of the
-    other kinds are taken as stored; then every hash, from the run's key to its head.
+    other kinds are taken as stored; then every hash, from the run's key to its head. All of it is
+    read in one transaction, so that a run that is being written is seen as it is at one moment.
 
     Args:
         ledger: The ledger.
-        run: A row of `Ledger.runs_of` or of table `run`, as a mapping.
+        run: A mapping with the `id` of a run.
     """
-    return next(_breaks(ledger, run), None)
+    with ledger.reading() as connection:
+        row = connection.execute(select(RUNS).where(RUNS.c.id == run["id"])).mappings().one()
+        return next(_breaks(connection, row), None)
 
 
-def _breaks(ledger: Ledger, run: Any) -> Iterator[Break]:
+def _breaks(connection: Connection, run: Any) -> Iterator[Break]:
     key = run["run_key"]
-    previous = first_hash(key)
-    step = -1
-    summaries = _summaries(ledger, run["id"])
-    for block, recomputed in _blocks(ledger, run):
-        if block is None:
-            kind, reason = next(iter(recomputed.items()))
-            yield Break(key, step + 1, kind, str(reason))
-            return
+    if run["detail"] not in KEPT:
+        yield Break(key, 0, "run", f"unknown detail {run['detail']!r}")
+        return
+    yield from _strays(connection, run)
+    previous, step = first_hash(key), -1
+    summaries = _summaries(connection, run["id"])
+    for block, recomputed in _blocks(connection, run):
         step += 1
         if block["step"] != step:
             yield Break(key, step, "block", f"block {step} is missing")
@@ -64,10 +67,13 @@ def _breaks(ledger: Ledger, run: Any) -> Iterator[Break]:
             if found != block[kind]:
                 reason = found if isinstance(found, str) else "its rows give another digest"
                 yield Break(key, step, kind, f"{kind} entries of step {step}: {reason}")
+        stored = (block["previous"], block["hash"], *(block[kind] for kind in KINDS))
+        if not all(isinstance(part, bytes) and len(part) == HASH_BYTES for part in stored):
+            yield Break(key, step, "block", f"block {step} holds something that is no hash")
+            return
         if block["previous"] != previous:
             yield Break(key, step, "block", f"block {step} does not follow block {step - 1}")
-        digests = tuple(block[kind] for kind in KINDS)
-        previous = block_hash(block["previous"], step, digests)
+        previous = block_hash(previous, step, tuple(block[kind] for kind in KINDS))
         if block["hash"] != previous:
             yield Break(key, step, "block", f"the hash of block {step} does not recompute")
         if summaries.get(step + 1, previous.hex()) != previous.hex():
@@ -78,60 +84,53 @@ def _breaks(ledger: Ledger, run: Any) -> Iterator[Break]:
         yield Break(key, step, "head", "the stored head is not the hash of the last block")
 
 
-def _summaries(ledger: Ledger, run: int) -> dict[int, str]:
-    with ledger.reading() as connection:
-        rows = connection.execute(
-            select(SUMMARIES.c.horizon, SUMMARIES.c.head).where(SUMMARIES.c.run == run)
-        )
-        return {row.horizon: row.head for row in rows}
+def _strays(connection: Connection, run: Any) -> Iterator[Break]:
+    """Yield rows of steps that the run does not have."""
+    for kind, table in {**ENTRY_TABLES, "block": BLOCKS}.items():
+        outside = (table.c.step < 0) | (table.c.step >= run["steps"])
+        found = connection.execute(
+            select(func.min(table.c.step)).where(table.c.run == run["id"], outside)
+        ).scalar_one()
+        if found is not None:
+            message = f"{kind} rows of step {found}, but {run['steps']} steps"
+            yield Break(run["run_key"], int(found), kind, message)
 
 
-def _blocks(ledger: Ledger, run: Any) -> Iterator[tuple[Any, dict[str, bytes | str]]]:
-    """Yield each block with the digests that its kept rows give, or why they give none.
+def _summaries(connection: Connection, run: int) -> dict[int, str]:
+    rows = connection.execute(
+        select(SUMMARIES.c.horizon, SUMMARIES.c.head).where(SUMMARIES.c.run == run)
+    )
+    return {row.horizon: row.head for row in rows}
 
-    Rows of steps that have no block come last, with None in place of a block.
-    """
+
+def _blocks(connection: Connection, run: Any) -> Iterator[tuple[Any, dict[str, bytes | str]]]:
+    """Yield each block with the digests that its kept rows give, or why they give none."""
     dtypes = entry_dtypes(run["n_nodes"], run["n_features"])
-    kept = KEPT[run["detail"]]
-    for start in range(0, max(run["steps"], 1), STEPS_AT_ONCE):
-        with ledger.reading() as connection:
-            blocks = (
-                connection.execute(
-                    select(BLOCKS)
-                    .where(
-                        BLOCKS.c.run == run["id"],
-                        BLOCKS.c.step >= start,
-                        BLOCKS.c.step < start + STEPS_AT_ONCE,
-                    )
-                    .order_by(BLOCKS.c.step)
-                )
-                .mappings()
-                .all()
-            )
-            rows: dict[str, dict[int, list[Any]]] = {}
-            for kind in kept:
-                table = ENTRY_TABLES[kind]
-                by_step = rows.setdefault(kind, {})
-                for row in connection.execute(
-                    select(*list(table.columns)[1:])
-                    .where(
-                        table.c.run == run["id"],
-                        table.c.step >= start,
-                        table.c.step < start + STEPS_AT_ONCE,
-                    )
-                    .order_by(*table.primary_key.columns)
-                ):
-                    by_step.setdefault(row[0], []).append(row)
+    kept = sorted(KEPT[run["detail"]])
+    for start in range(0, run["steps"], STEPS_AT_ONCE):
+        blocks = _part(connection, BLOCKS, run["id"], start, list(BLOCKS.columns)).mappings().all()
+        rows: dict[str, dict[int, list[Any]]] = {kind: {} for kind in kept}
+        for kind, by_step in rows.items():
+            columns = list(ENTRY_TABLES[kind].columns)[1:]
+            for row in _part(connection, ENTRY_TABLES[kind], run["id"], start, columns):
+                by_step.setdefault(row[0], []).append(row)
         for block in blocks:
             found: dict[str, bytes | str] = {}
-            for kind in sorted(kept):
+            for kind in kept:
                 try:
-                    entries = entries_of(rows[kind].pop(block["step"], []), dtypes[kind])
+                    entries = entries_of(rows[kind].get(block["step"], []), dtypes[kind])
                     found[kind] = digest(kind, entries)
                 except ValueError as error:
                     found[kind] = str(error)
             yield block, found
-        left = {(s, kind) for kind, by_step in rows.items() for s in by_step}
-        if left:
-            step, kind = min(left)
-            yield None, {kind: f"entries of step {step} have no block"}
+
+
+def _part(
+    connection: Connection, table: Table, run: int, start: int, columns: list[Any]
+) -> CursorResult[Any]:
+    """Return the rows of some steps in the order in which they are digested."""
+    return connection.execute(
+        select(*columns)
+        .where(table.c.run == run, table.c.step >= start, table.c.step < start + STEPS_AT_ONCE)
+        .order_by(*table.primary_key.columns)
+    )

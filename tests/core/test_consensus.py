@@ -95,10 +95,10 @@ def test_nothing_is_confirmed_without_a_vote_to_accept(kind: str):
 
 @pytest.mark.parametrize("config", list(configurations(FEW_SHARES)), ids=ident)
 def test_decision_falls_early_exactly_where_outstanding_votes_cannot_change_it(config: Any):
-    rows = [row for row in tallies(7) if row[2] > 0]
+    rows = list(tallies(7))
     for row, found in zip(rows, decided(config, rows, due=False), strict=True):
         possible = possible_outcomes(config, row)
-        if possible == {Outcome.EXPIRED}:
+        if possible == {Outcome.EXPIRED} and row[2]:
             continue  # the next test's
         expected = possible.pop() if len(possible) == 1 else Outcome.PENDING
         assert found == expected, row

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sim_core import phases
 from sim_core.adversaries.strategies import Ballot
 from sim_core.consensus import Outcome
+from sim_core.detection import Detection
 from sim_core.model import NetworkModel
 from sim_core.state import RECENT_FLOWS, Signatures
 from sim_core.traffic import Flows
@@ -58,11 +59,11 @@ def test_ring_of_recent_flows_equals_a_deque_per_node(seed, n_nodes, n_flows, sh
 # --- detect and learn ---------------------------------------------------------------------
 
 
-def see(model: NetworkModel, flagged: Any, matched: Any = None) -> phases.Detection:
+def see(model: NetworkModel, flagged: Any, matched: Any = None) -> Detection:
     """Return a detection that flags these flows, scores 10 where flagged and 1 elsewhere."""
     flagged = np.asarray(flagged, dtype=bool)
     n_nodes = len(flagged)
-    return phases.Detection(
+    return Detection(
         score=np.where(flagged, 10, 1).astype(np.float32),
         threshold=np.full(n_nodes, 5, dtype=np.float32),
         matched=np.zeros_like(flagged) if matched is None else np.asarray(matched, dtype=bool),

@@ -104,13 +104,16 @@ def test_honest_ballots_equal_a_plain_loop(make_model: MakeModel, unseen: str, c
 
 def test_signature_that_covers_own_recent_flows_is_rejected(make_model: MakeModel):
     model = make_model(
-        simulation={"flows_per_node": 40}, signature={"match_radius": 1e6, "min_support": 1000}
+        simulation={"flows_per_node": 40},
+        signature={"match_radius": 1e6, "min_support": 1000},
+        voting={"min_history": 8},
     )
     model.step()
     put_to_the_vote(model, np.full((1, 8), 50.0))
     assert (cast(model) == Ballot.REJECT).all()
-    model.state.recent_count[:] = 7
-    assert (cast(model) == Ballot.ABSTAIN).all()
+    for history, ballot in ((8, Ballot.REJECT), (7, Ballot.ABSTAIN)):
+        model.state.recent_count[:] = history
+        assert (cast(model) == ballot).all()
 
 
 def test_pairs_are_judged_alike_whatever_is_judged_beside_them(

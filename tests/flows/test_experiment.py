@@ -172,3 +172,10 @@ def test_broken_run_is_quarantined_left_out_and_restored_by_replay(
     healed = run_flow(*NAMED)
     assert healed.state == "finished"
     assert heads(healed) == heads(sound)
+
+
+def test_longer_run_keeps_the_detail_that_it_has(run_flow: Flow) -> None:
+    run_flow(*NAMED, "ledger.detail=all")
+    longer = run_flow(*NAMED, "ledger.detail=decisions", "simulation.steps=40")
+    assert longer.state == "finished"
+    assert {r.steps_executed for r in longer.findings.records} == {10}

@@ -1,34 +1,15 @@
-"""The one schema of everything that a user can set.
-
-Frozen pydantic models without extra keys. `ModelConfig` holds what a run's result depends on;
-`ExperimentConfig` adds how runs are kept, scheduled and looked at, which never changes a result.
-"""
+"""What a run's result depends on, besides seed and replicate."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Share = Annotated[float, Field(ge=0, le=1)]
-PositiveShare = Annotated[float, Field(gt=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+from sim_core.config.base import Frozen, Positive, PositiveShare, Share
 
 ATTACK_FAMILIES = ("port_scan", "ddos", "brute_force", "exfiltration", "beacon", "worm")
 AttackFamily = Literal["port_scan", "ddos", "brute_force", "exfiltration", "beacon", "worm"]
-
-
-class Frozen(BaseModel):
-    """Base of all configuration: immutable, no unknown keys, no infinities."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-
-# --- what a result depends on -------------------------------------------------------------
 
 
 class SimulationConfig(Frozen):
@@ -300,110 +281,3 @@ class ModelConfig(Frozen):
                 f"{self.simulation.nodes}: there cannot be more liars than nodes"
             )
         return self
-
-
-# --- how runs are kept, scheduled and looked at ---------------------------------------------
-
-
-class ExperimentSection(Frozen):
-    """What is run."""
-
-    name: Name | None = None
-    """Name of the experiment; without it the study's name and the key of its content."""
-    title: Name = "experiment"
-    """First part of a default name (studies set their own)."""
-    seed: int = Field(1, ge=0, lt=2**63)
-    """Root seed; replicates of the same number share it over all points."""
-    replicates: int = Field(5, ge=1, le=100_000)
-    """Runs of each point."""
-
-
-class CostConfig(Frozen):
-    """What mistakes cost, if one figure is wanted."""
-
-    missed: float | None = Field(None, ge=0)
-    """Cost of an attack flow that was not flagged."""
-    blocked: float | None = Field(None, ge=0)
-    """Cost of a benign flow that was blocked."""
-
-
-class CheckpointConfig(Frozen):
-    """When a run's state is kept."""
-
-    every: int = Field(10, ge=1)
-    """Steps between checkpoints; also the steps of one ledger transaction."""
-    keep: int = Field(2, ge=1, le=1_000)
-    """Checkpoints kept of a run."""
-
-
-class LimitsConfig(Frozen):
-    """What one run or request may take."""
-
-    max_seconds: Positive = 300.0
-    """Wall seconds of one run, counted anew after a resume."""
-    max_runs: int = Field(100_000, ge=1)
-    """Runs of one experiment."""
-    attempts: int = Field(3, ge=1, le=100)
-    """Times a run is tried when its worker dies."""
-
-
-class LedgerConfig(Frozen):
-    """Where and in which detail the ledger is kept."""
-
-    kind: Literal["sqlite"] = "sqlite"
-    detail: Literal["decisions", "votes", "alerts", "all"] = "decisions"
-    """Rows that are kept; hashes cover all kinds whatever is kept."""
-    synchronous: Literal["NORMAL", "FULL"] = "NORMAL"
-    """SQLite's synchronous: NORMAL survives a killed process, FULL a loss of power too."""
-
-
-class ValidationConfig(Frozen):
-    """What happens to runs whose ledger breaks the protocol."""
-
-    mode: Literal["strict", "warn", "off"] = "strict"
-    """`strict` quarantines them and fails; `warn` reports; `off` does not look."""
-
-
-class TrackingConfig(Frozen):
-    """Where results are published."""
-
-    kind: Literal["mlflow_local", "mlflow_server", "off"] = "mlflow_local"
-    uri: str | None = None
-    """Address of the MLflow server; without it MLFLOW_TRACKING_URI."""
-
-
-class ExecutorConfig(Frozen):
-    """Where runs are executed; never changes a result."""
-
-    kind: Literal["inline", "ray_local"] = "ray_local"
-    num_cpus: int | None = Field(None, ge=1, le=4_096)
-    """Worker processes; without it all processors."""
-    object_store_mb: int = Field(128, ge=75)
-    """Ray's object store."""
-    max_in_flight: int | None = Field(None, ge=1)
-    """Shards handed out at once; without it one more than `num_cpus`."""
-    shard_runs: int | None = Field(None, ge=1)
-    """Runs of one shard; without it chosen from the number of runs."""
-
-
-class ExperimentConfig(ModelConfig):
-    """One experiment: the base of its points, and how they are run."""
-
-    workspace: Path = Path("workspace")
-    """Folder of everything that is kept."""
-    experiment: ExperimentSection = ExperimentSection()
-    cost: CostConfig = CostConfig()
-    checkpoint: CheckpointConfig = CheckpointConfig()
-    limits: LimitsConfig = LimitsConfig()
-    ledger: LedgerConfig = LedgerConfig()
-    validation: ValidationConfig = ValidationConfig()
-    tracking: TrackingConfig = TrackingConfig()
-    executor: ExecutorConfig = ExecutorConfig()
-
-    def model_part(self) -> ModelConfig:
-        """Return the part that results depend on."""
-        return ModelConfig.model_validate(self.model_dump(include=set(ModelConfig.model_fields)))
-
-    def with_settings(self, settings: dict[str, Any]) -> ExperimentConfig:
-        """Return a copy whose top-level fields in `settings` are replaced, validated again."""
-        return ExperimentConfig.model_validate({**self.model_dump(), **settings})

@@ -1,0 +1,68 @@
+"""Entries as rows of the database, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from sqlalchemy import (
+    Table,
+)
+
+from sim_core.ledger.blocks import Block, Entries
+
+
+def entry_rows(run: int, entries: Entries) -> Iterator[tuple[Any, ...]]:
+    """Yield database rows of entries: numbers, NULL for NaN, and bytes for arrays."""
+    columns: list[list[Any]] = [[run] * len(entries)]
+    for name in entries.dtype.names or ():
+        values = entries[name]
+        if values.ndim > 1:
+            columns.append([row.tobytes() for row in values])
+        elif values.dtype.kind == "f":
+            columns.append([None if v != v else v for v in values.tolist()])
+        else:
+            columns.append(values.tolist())
+    return zip(*columns, strict=True)
+
+
+def entries_of(rows: Sequence[Sequence[Any]], dtype: np.dtype[np.void]) -> Entries:
+    """Return entries from database rows without their first column: `entry_rows` undone.
+
+    Raises:
+        ValueError: a value does not fit its field.
+    """
+    entries = np.zeros(len(rows), dtype=dtype)
+    for index, name in enumerate(dtype.names or ()):
+        values: list[Any] = [row[index] for row in rows]
+        field = dtype[name]
+        if field.subdtype is not None:
+            for position, value in enumerate(values):
+                if not isinstance(value, bytes):
+                    raise ValueError(f"{name} is {type(value).__name__}, expected bytes")
+                if len(value) != field.itemsize:
+                    raise ValueError(f"{name} has {len(value)} bytes, expected {field.itemsize}")
+                entries[name][position] = np.frombuffer(value, dtype=field.base)
+        else:
+            numbers = [np.nan if value is None else value for value in values]
+            if field.kind != "f" and any(not isinstance(number, int) for number in numbers):
+                raise ValueError(f"{name} is not a whole number")
+            try:
+                entries[name] = numbers
+            except (OverflowError, TypeError) as error:
+                raise ValueError(f"{name}: {error}") from error
+    return entries
+
+
+def block_row(run: int, block: Block) -> tuple[Any, ...]:
+    """Return the database row of a block."""
+    return (run, block.step, block.previous, block.hash, *block.digests)
+
+
+def insert_statement(table: Table) -> str:
+    """Return an INSERT for bulk rows, in the order of the columns, that keeps what is there."""
+    columns = table.columns.keys()
+    marks = ", ".join("?" * len(columns))
+    names = ", ".join(columns)
+    return f"INSERT INTO {table.name} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608 - names come from the schema
