@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
-from sim_core.config import ExperimentConfig
+from sim_core.config import ExperimentConfig, describe_validation
 from sim_core.errors import ConfigurationError
 from sim_core.plan import Point
 
@@ -128,26 +128,6 @@ def _refuse_code(overrides: Sequence[str]) -> None:
             raise ConfigurationError(
                 f"{override!r}: interpolations and _target_ are not accepted; configuration is data"
             )
-
-
-def describe_validation(error: ValidationError) -> str:
-    """Return pydantic's findings as one paragraph: key, what is wrong, what was given."""
-    found = []
-    for item in error.errors():
-        key = ".".join(str(part) for part in item["loc"] if part not in _TAGS)
-        message = item["msg"].removeprefix("Value error, ")
-        given = f" (given: {item['input']!r})" if not isinstance(item["input"], dict) else ""
-        found.append(f"{key}: {message}{given}" if key else message)
-    return "invalid configuration: " + "; ".join(found)
-
-
-def _union_tags() -> frozenset[str]:
-    """Return the choices that pydantic puts into the path of an error, which no user typed."""
-    folders = [path for path in CONF.iterdir() if path.is_dir()]
-    return frozenset(file.stem for folder in folders for file in folder.glob("*.yaml"))
-
-
-_TAGS = _union_tags()
 
 
 def _describe_hydra(error: Exception) -> str:

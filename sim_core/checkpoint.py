@@ -63,7 +63,14 @@ def decode(content: bytes, run_key: str, *, source: Path | str = "in memory") ->
         if found.run_key != run_key:
             raise CheckpointMismatch(source, expected=f"run {run_key}", found=found.run_key)
         return State.from_arrays({name: _unpack(part) for name, part in found.arrays.items()})
-    except (msgspec.DecodeError, zlib.error, ValueError, KeyError, TypeError) as error:
+    except (
+        msgspec.DecodeError,
+        zlib.error,
+        ValueError,
+        KeyError,
+        TypeError,
+        OverflowError,
+    ) as error:
         raise CheckpointMismatch(
             source, expected="a state as this version writes it", found=repr(error)
         ) from error

@@ -65,13 +65,14 @@ def plan_runs(config: ExperimentConfig, points: Sequence[Point]) -> Plan:
         )
     configs = tuple(config.with_settings(point.settings).model_part() for point in points)
     runs: list[PlannedRun] = []
-    seen: dict[str, str] = {}
+    seen: dict[str, int] = {}
     for index, (point, part) in enumerate(zip(points, configs, strict=True)):
         for replicate in range(config.experiment.replicates):
             key = run_key(part, config.experiment.seed, replicate)
-            if seen.setdefault(key, point.label) != point.label:
+            if seen.setdefault(key, index) != index:
                 raise ConfigurationError(
-                    f"points {seen[key]!r} and {point.label!r} are the same configuration"
+                    f"points {points[seen[key]].label!r} and {point.label!r} are the same "
+                    "configuration"
                 )
             spec = RunSpec(
                 run_key=key,
@@ -112,7 +113,7 @@ def differing_values(configs: Sequence[ModelConfig]) -> tuple[dict[str, Scalar],
         partly = len(present) < len(flat)
         if len(set(present)) > 1 or (partly and not chosen):
             differing.append(key)
-        elif partly and key.endswith(("share", "count")) and present != ["null"]:
+        elif partly and key.endswith(("share", "count")) and set(present) != {"null"}:
             differing.append(key)  # how many liars there are says more than that there are some
     return tuple({key: values[key] for key in differing if key in values} for values in flat)
 

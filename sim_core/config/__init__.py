@@ -18,6 +18,7 @@ from sim_core.config.experiment import (
     TrackingConfig,
     ValidationConfig,
 )
+from sim_core.config.explain import describe_validation
 from sim_core.config.model import (
     ATTACK_FAMILIES,
     AdversaryBase,
@@ -100,4 +101,5 @@ __all__ = [
     "ValidationConfig",
     "VotingConfig",
     "ZScoreDetector",
+    "describe_validation",
 ]

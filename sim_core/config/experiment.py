@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from sim_core.config.base import Frozen, Name, Positive
+from sim_core.config.explain import describe_validation
 from sim_core.config.model import ModelConfig
+from sim_core.errors import ConfigurationError
 
 
 class ExperimentSection(Frozen):
@@ -111,5 +113,12 @@ class ExperimentConfig(ModelConfig):
         return ModelConfig.model_validate(self.model_dump(include=set(ModelConfig.model_fields)))
 
     def with_settings(self, settings: dict[str, Any]) -> ExperimentConfig:
-        """Return a copy whose top-level fields in `settings` are replaced, validated again."""
-        return ExperimentConfig.model_validate({**self.model_dump(), **settings})
+        """Return a copy whose top-level fields in `settings` are replaced, validated again.
+
+        Raises:
+            ConfigurationError: naming the setting that cannot be.
+        """
+        try:
+            return ExperimentConfig.model_validate({**self.model_dump(), **settings})
+        except ValidationError as error:
+            raise ConfigurationError(describe_validation(error)) from error

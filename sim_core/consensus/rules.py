@@ -44,7 +44,7 @@ def supermajority(
     >>> supermajority(SupermajorityConsensus(share=2 / 3), np.array([5, 6]), np.array([9, 9]))
     array([False,  True])
     """
-    enough: NDArray[np.bool_] = accept >= np.ceil(config.share * base - 1e-9)
+    enough: NDArray[np.bool_] = (accept > 0) & (accept >= np.ceil(config.share * base - 1e-9))
     return enough
 
 
@@ -76,7 +76,8 @@ def decide(
     rule = RULES[kind]
     cast = accept + reject
     over_all = config.base == "all"
-    turnout = cast >= np.ceil(config.min_turnout * registered - 1e-9)
+    needed = np.ceil(config.min_turnout * registered - 1e-9)
+    turnout = cast >= needed
     reach = registered if over_all else cast + outstanding
     surely_confirmed = rule(config, accept, reach)
     surely_rejected = ~rule(config, accept + outstanding, reach)
@@ -89,5 +90,6 @@ def decide(
         np.where(surely_rejected, Outcome.REJECTED, Outcome.PENDING),
     )
     outcome = np.where(final, at_last, early)
-    without = np.where(final, Outcome.EXPIRED, Outcome.PENDING)
+    hopeless = cast + outstanding < needed
+    without = np.where(final | hopeless, Outcome.EXPIRED, Outcome.PENDING)
     return np.where(turnout, outcome, without).astype(np.uint8)

@@ -6,6 +6,8 @@ import hashlib
 import os
 import pickle  # noqa: TID251 - to show that it is refused
 import random
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,30 +108,50 @@ def tampered(content: bytes, name: str, **changes: Any) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("name", "changes"),
+    ("name", "changes", "reason"),
     [
-        ("up", {"dtype": "|O"}),
-        ("up", {"dtype": "O"}),
-        ("up", {"dtype": "V8"}),
-        ("up", {"dtype": "<U4"}),
-        ("up", {"dtype": "nonsense"}),
-        ("up", {"shape": [-8]}),
-        ("up", {"shape": [9]}),
-        ("up", {"shape": [1 << 62]}),
-        ("up", {"shape": [1 << 36], "is_compressed": True}),
-        ("up", {"shape": [0, 1 << 63], "data": b""}),
-        ("up", {"shape": [1] * 100, "data": b"\1"}),
-        ("up", {"is_compressed": True}),
-        ("histogram", {"is_compressed": False}),
-        ("histogram", {"data": b"x\x9c"}),
-        ("step", {"shape": [2], "data": b"\0" * 16}),
-        ("step", {"dtype": "<f8", "data": np.float64(np.nan).tobytes()}),
-        ("step", {"dtype": "<f8", "data": np.float64(np.inf).tobytes()}),
+        ("up", {"dtype": "|O"}, "array of type"),
+        ("up", {"dtype": "V1"}, "array of type"),
+        ("up", {"dtype": "|S1"}, "array of type"),
+        ("step", {"dtype": "<u8"}, "array of type"),
+        ("step", {"dtype": ">i8"}, "array of type"),
+        ("step", {"dtype": "<M8[s]"}, "array of type"),
+        ("up", {"dtype": "nonsense"}, "array of type"),
+        ("up", {"shape": [-8]}, "array of shape"),
+        ("up", {"shape": [-2, -4]}, "array of shape"),
+        ("up", {"shape": [9]}, "8 bytes for an array of 9"),
+        ("up", {"shape": [1 << 62]}, f"array of {1 << 62} bytes"),
+        ("up", {"shape": [(1 << 36) + 1], "is_compressed": True}, "array of 68719476737 bytes"),
+        ("up", {"shape": [0, 1 << 63], "data": b""}, ""),
+        ("up", {"shape": [1] * 100, "data": b"\1"}, ""),
+        ("up", {"is_compressed": True}, ""),
+        ("histogram", {"is_compressed": False}, "bytes for an array of"),
+        ("histogram", {"data": b"x\x9c"}, "0 bytes for an array of"),
+        ("step", {"shape": [2], "data": b"\0" * 16}, ""),
+        ("step", {"dtype": "<f8", "data": np.float64(np.nan).tobytes()}, ""),
+        ("step", {"dtype": "<f8", "data": np.float64(np.inf).tobytes()}, ""),
     ],
 )
-def test_array_that_is_not_what_it_says_is_refused(content: bytes, name: str, changes: Any):
-    with pytest.raises(CheckpointMismatch, match="a state as this version writes it"):
+def test_array_that_is_not_what_it_says_is_refused(
+    content: bytes, name: str, changes: Any, reason: str
+):
+    with pytest.raises(CheckpointMismatch, match="a state as this version writes it") as refused:
         decode(tampered(content, name, **changes), RUN_KEY)
+    assert reason in str(refused.value)
+
+
+def test_no_more_is_inflated_than_an_array_says_it_has(content: bytes):
+    """Else a small file could ask for all memory there is."""
+    bomb = zlib.compress(bytes(1 << 26), 9)
+    assert len(bomb) < 100_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointMismatch, match="bytes for an array of 8"):
+            decode(tampered(content, "up", data=bomb, is_compressed=True), RUN_KEY)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1 << 24
 
 
 @pytest.mark.parametrize("name", ["up", "step", "proposals.number", "head"])

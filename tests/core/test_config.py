@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from sim_core.config import ExperimentConfig, ModelConfig
+from sim_core.errors import ConfigurationError
 
 
 def refusal(settings: dict[str, Any]) -> str:
@@ -144,5 +145,5 @@ def test_settings_replace_whole_groups_and_are_validated_again():
     config = ExperimentConfig.model_validate({"simulation": {"nodes": 5, "steps": 7}})
     changed = config.with_settings({"simulation": {"nodes": 6}})
     assert (changed.simulation.nodes, changed.simulation.steps) == (6, 100)
-    with pytest.raises(ValidationError):
+    with pytest.raises(ConfigurationError, match="more liars than nodes"):
         config.with_settings({"adversary": {"kind": "flipper", "count": 6}})
