@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import Counter
 from pathlib import Path
@@ -141,6 +142,7 @@ class Terminal(Spectator):
             f"{counts['reused']} reused), {counts['failed']} failed, {counts['quarantined']} "
             f"quarantined; {_validation_words(outcome)}; {outcome.wall_seconds:.1f} s"
         )
+        self.console.print(f"[dim]{_stages(bench)}[/]", highlight=False)
         self.console.print(_where(bench, self._workspace), highlight=False, soft_wrap=True)
 
 
@@ -205,16 +207,17 @@ def _where(bench: Bench, workspace: Path) -> str:
     lines = [f"results      {bench.folder}", f"plots        {bench.folder / 'plots'}"]
     if tracking.kind == "mlflow_local":
         lines.append(
-            f"MLflow       mlflow server --host 127.0.0.1 --port 5000 --backend-store-uri "
-            f"sqlite:///{workspace / 'mlflow.db'}   then http://127.0.0.1:5000"
+            f"MLflow       {_program('mlflow')} server --host 127.0.0.1 --port 5000 "
+            f"--backend-store-uri sqlite:///{workspace / 'mlflow.db'}\n"
+            "             then http://127.0.0.1:5000/#/experiments"
         )
     elif tracking.kind == "mlflow_server":
         lines.append(f"MLflow       {tracking.uri or 'MLFLOW_TRACKING_URI'}")
-    lines.append(prefect_hint(workspace))
+    lines.append(_prefect_hint(workspace))
     return "\n".join(lines)
 
 
-def prefect_hint(workspace: Path) -> str:
+def _prefect_hint(workspace: Path) -> str:
     """Return where the flow run can be seen."""
     from prefect.settings import get_current_settings
 
@@ -223,5 +226,19 @@ def prefect_hint(workspace: Path) -> str:
         return f"Prefect      {url.removesuffix('/api')}"
     return (
         f"Prefect      PREFECT_SERVER_DATABASE_CONNECTION_URL=sqlite+aiosqlite:///"
-        f"{workspace / 'prefect.db'} prefect server start   then http://127.0.0.1:4200"
+        f"{workspace / 'prefect.db'} {_program('prefect')} server start\n"
+        "             then http://127.0.0.1:4200/runs"
     )
+
+
+def _program(name: str) -> str:
+    """Return how to call a program of this environment from the current folder."""
+    path = Path(sys.executable).parent / name
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _stages(bench: Bench) -> str:
+    return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in bench.stage_seconds.items())
