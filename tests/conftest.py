@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,17 +149,14 @@ def register() -> Callable[..., None]:
 
 @pytest.fixture(scope="session")
 def execute() -> Callable[..., list[Segment]]:
-    """Return a function that claims a run, goes on from its checkpoint, and commits the segments.
-
-    The claim is left in `segments[0]`'s place by nobody: what was committed is returned in order.
-    """
+    """Return a function that drives a run as tasks do: claim, go on, commit; returns the segments."""
 
     def run(ledger: Ledger, spec: RunSpec) -> list[Segment]:
         claim: Claim = ledger.claim([spec])[0]
         checkpoint = None
         if claim.checkpoints:
             checkpoint = ledger._checkpoints.read(claim.checkpoints[0])
-        segments = list(simulate(spec, checkpoint))
+        segments = list(simulate(replace(spec, detail=claim.detail), checkpoint))
         for segment in segments:
             ledger.commit(claim, segment)
         return segments

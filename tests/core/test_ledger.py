@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def test_registered_runs_are_planned_and_found_in_order(ledger, register, make_s
 
 def test_many_runs_are_registered(ledger, register, make_spec: MakeSpec):
     one = make_spec()
-    specs = [dataclasses.replace(one, run_key=f"{i:064x}", replicate=i) for i in range(2_345)]
+    specs = [replace(one, run_key=f"{i:064x}", replicate=i) for i in range(2_345)]
     register(ledger, *specs)
     assert [row["run_key"] for row in ledger.runs_of("experiment")] == [s.run_key for s in specs]
 
@@ -165,8 +166,8 @@ def test_committed_rows_are_the_models_entries_of_the_kinds_that_are_kept(
 def test_detail_never_changes_a_hash(tmp_path, ledger, register, execute, make_spec: MakeSpec):
     heads = set()
     for replicate, detail in enumerate(KEPT):
-        spec = dataclasses.replace(make_spec(detail=detail), run_key=make_spec().run_key)
-        spec = dataclasses.replace(spec, run_key=f"{replicate:064x}")
+        spec = replace(make_spec(detail=detail), run_key=make_spec().run_key)
+        spec = replace(spec, run_key=f"{replicate:064x}")
         register(ledger, spec)
         heads.add(tuple(block.digests for s in execute(ledger, spec) for block in s.blocks))
     assert len(heads) == 1
@@ -393,9 +394,10 @@ def test_shorter_horizon_gets_its_own_summary_and_leaves_the_longer_run_alone(
     (claim,) = ledger.claim([short])
     assert claim.steps == 12
     assert claim.checkpoints == (), "checkpoints at 8 and 12 lie beyond the horizon"
-    for segment in simulate(short):
+    for segment in simulate(replace(short, detail=claim.detail)):
         ledger.commit(claim, segment)
     assert (content(tmp_path), checkpoint_files(tmp_path)) == before
+    assert len(ledger.runs_of("short")) == len(ledger.runs_of("long")) == 1
     alone, whole = list(simulate(short))[-1], list(simulate(long))[-1]
     assert run_of(ledger, short, "short")["summary"] == alone.summary
     assert run_of(ledger, short, "short")["summary_head"] == alone.head.hex()
@@ -462,12 +464,29 @@ def test_a_run_is_erased_only_where_it_keeps_less_than_is_asked_for(
     execute(ledger, make_spec(detail=have))
     before = content(tmp_path)
     (claim,) = ledger.claim([make_spec(detail=ask)])
+    assert KEPT[claim.detail] == KEPT[have] | KEPT[ask]
     if KEPT[ask] <= KEPT[have]:
         assert (claim.steps, len(claim.checkpoints)) == (12, 2)
         assert content(tmp_path) == before
     else:
         assert (claim.steps, claim.checkpoints) == (0, ())
         assert not any(content(tmp_path).values())
+        assert checkpoint_files(tmp_path) == []
+
+
+def test_run_that_goes_on_keeps_what_it_kept_before(
+    tmp_path, ledger, register, execute, make_spec: MakeSpec
+):
+    """Else the later steps would lack rows that the chain expects."""
+    register(ledger, make_spec(detail="all", simulation={"steps": 6}))
+    execute(ledger, make_spec(detail="all", simulation={"steps": 6}))
+    longer = make_spec(detail="decisions")
+    register(ledger, longer)
+    assert execute(ledger, longer)[0].first_step == 6
+    row = run_of(ledger, longer)
+    assert (row["detail"], row["steps"]) == ("all", 12)
+    assert max(alert["step"] for alert in dump(tmp_path, "alert")["alert"]) >= 6
+    assert verify_run(ledger, row) is None
 
 
 # --- several at once ----------------------------------------------------------------------
@@ -521,6 +540,32 @@ def test_reading_does_not_wait_for_a_writer(open_ledger, register, make_spec: Ma
     assert reader.runs_of("experiment")[0]["state"] == "unfinished business"
 
 
+def test_writing_does_not_wait_for_a_reader_who_goes_on_seeing_one_state(
+    tmp_path, open_ledger, register, make_spec: MakeSpec
+):
+    writer, reader = open_ledger(), open_ledger()
+    register(writer, make_spec())
+    query = "SELECT state FROM run"
+    with reader.reading() as connection:
+        assert connection.exec_driver_sql(query).scalar_one() == "planned"
+        with closing(sqlite3.connect(tmp_path / "ledger.db", timeout=0)) as impatient:
+            impatient.execute("UPDATE run SET state = 'elsewhere'")
+            impatient.commit()
+        assert connection.exec_driver_sql(query).scalar_one() == "planned"
+    assert reader.runs_of("experiment")[0]["state"] == "elsewhere"
+
+
+def test_transaction_takes_the_write_lock_at_its_beginning(tmp_path, open_ledger):
+    """Else it could fail half-way, because somebody else wrote since it began to read."""
+    ledger = open_ledger()
+    with closing(sqlite3.connect(tmp_path / "ledger.db", timeout=0)) as impatient:
+        with ledger._transaction(), pytest.raises(sqlite3.OperationalError, match="locked"):
+            impatient.execute("BEGIN IMMEDIATE")
+        with ledger.reading() as connection:
+            connection.exec_driver_sql("SELECT 1")
+            impatient.execute("BEGIN IMMEDIATE")
+
+
 # --- opening ------------------------------------------------------------------------------
 
 
@@ -531,13 +576,15 @@ def test_ledger_opens_again_with_what_it_held(tmp_path, open_ledger, register, m
     assert dump(tmp_path) == before
 
 
-def test_ledger_of_a_newer_program_is_refused(tmp_path, open_ledger):
+def test_ledger_of_a_newer_program_is_refused_and_left_as_it_is(tmp_path, open_ledger):
     open_ledger().engine.dispose()
-    with sqlite3.connect(tmp_path / "ledger.db") as connection:
+    path = tmp_path / "ledger.db"
+    with closing(sqlite3.connect(path)) as connection:
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
-    connection.close()
+    before = path.read_bytes()
     with pytest.raises(WorkspaceError, match=f"schema {SCHEMA_VERSION + 1}.*upgrade quorumlab"):
-        open_engine(tmp_path / "ledger.db")
+        open_engine(path)
+    assert path.read_bytes() == before
 
 
 def test_file_that_is_no_database_is_refused(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import mesa
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 
 from sim_core.agents import NodeAgent
+from sim_core.errors import RunTimeout
 from sim_core.model import NetworkModel
+from sim_core.simulate import simulate
 
 MakeModel = Callable[..., NetworkModel]
 LIVELY: dict[str, Any] = {
@@ -128,8 +131,6 @@ def test_closed_model_is_freed(make_config: Callable[..., Any], with_agents: boo
 
 
 def test_simulated_runs_leave_no_model_behind(make_spec: Callable[..., Any]):
-    from sim_core.simulate import simulate
-
     def models() -> int:
         gc.collect()
         return sum(isinstance(thing, NetworkModel) for thing in gc.get_objects())
@@ -139,3 +140,15 @@ def test_simulated_runs_leave_no_model_behind(make_spec: Callable[..., Any]):
     next(iter(simulate(make_spec())))  # left before its end
     assert models() == before
     assert len(mesa.Agent._ids) == ids
+
+
+def test_every_run_closes_its_model(make_spec: Callable[..., Any], monkeypatch: pytest.MonkeyPatch):
+    closed: list[int] = []
+    monkeypatch.setattr(NetworkModel, "close", lambda self: closed.append(self.steps))
+    list(simulate(make_spec(checkpoint_every=4)))
+    left = simulate(make_spec(checkpoint_every=4))
+    next(left)
+    left.close()
+    with pytest.raises(RunTimeout):
+        list(simulate(replace(make_spec(), max_seconds=-1.0)))
+    assert closed == [12, 4, 1]

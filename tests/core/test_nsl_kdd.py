@@ -140,6 +140,16 @@ def test_attacks_have_the_share_that_is_asked_for(source: Any, share: float):
     assert set(np.unique(y[y > 0]).tolist()) == ({1, 2, 3, 4} if share else set())
 
 
+def test_rows_of_both_classes_are_drawn_evenly_whatever_the_share(source: Any, folder: Path):
+    traffic, label = source(attack_share=0.3), read_nsl_kdd(folder / TEST).label
+    origin = np.concatenate([traffic.draw(step).origin.ravel() for step in range(10)])
+    for rows in (np.flatnonzero(label == 0), np.flatnonzero(label > 0)):
+        place = np.searchsorted(rows, origin[np.isin(origin, rows)]) / len(rows)
+        assert np.histogram(place, bins=4, range=(0, 1))[0] / len(place) == pytest.approx(
+            0.25, abs=0.02
+        )
+
+
 def test_attack_share_of_the_file_without_another(source: Any):
     y = np.concatenate([source().draw(step).y.ravel() for step in range(5)])
     assert (y > 0).mean() == pytest.approx(12_833 / 22_544, abs=0.01)

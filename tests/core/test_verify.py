@@ -15,7 +15,7 @@ import pytest
 from sim_core.checkpoint import CheckpointFolder
 from sim_core.ledger.blocks import KINDS, block_hash
 from sim_core.ledger.store import Ledger, open_engine
-from sim_core.ledger.tables import ENTRY_TABLES
+from sim_core.ledger.tables import BLOCKS, ENTRY_TABLES
 from sim_core.ledger.verify import Break, verify_run
 from sim_core.simulate import RunSpec, simulate
 
@@ -128,7 +128,7 @@ def test_row_moved_to_another_step_is_found_and_named(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("step", [12, 20])
+@pytest.mark.parametrize("step", [-1, 12, 20, 5_000])
 def test_entry_of_a_step_that_was_never_made_is_found_and_named(
     kind: str, step: int, verify: Any, database: sqlite3.Connection, set_value: Any, spec: RunSpec
 ):
@@ -171,6 +171,35 @@ def test_block_hidden_by_a_recomputed_chain_is_found_by_what_was_published(
     assert (found.step, found.entry) == (11, "head"), "the summary still names the right head"
 
 
+def test_block_that_follows_another_one_is_found_though_all_hashes_recompute(
+    verify: Any, database: sqlite3.Connection, set_value: Any, spec: RunSpec
+):
+    """A chain that begins anew in the middle, with its head and summary made to match."""
+    previous = b"\0" * 32
+    for row in database.execute("SELECT rowid, * FROM block WHERE step >= 5 ORDER BY step"):
+        digests = tuple(row[kind] for kind in KINDS)
+        set_value("block", row["rowid"], "previous", previous)
+        previous = block_hash(previous, row["step"], digests)
+        set_value("block", row["rowid"], "hash", previous)
+    database.execute("UPDATE run SET head = ?", (previous.hex(),))
+    database.execute("UPDATE summary SET head = ?", (previous.hex(),))
+    found = verify()
+    assert (found.run_key, found.step, found.entry) == (spec.run_key, 5, "block")
+    assert "does not follow block 4" in found.message
+
+
+def test_block_beyond_the_steps_of_the_run_is_found(
+    verify: Any, database: sqlite3.Connection, spec: RunSpec
+):
+    columns = ", ".join(BLOCKS.columns.keys())
+    values = columns.replace("step", "?", 1)
+    database.execute(
+        f"INSERT INTO block ({columns}) SELECT {values} FROM block WHERE step = 11", (5_000,)
+    )
+    found = verify()
+    assert (found.run_key, found.step, found.entry) == (spec.run_key, 5_000, "block")
+
+
 @pytest.mark.parametrize("step", [0, 5, 11])
 def test_missing_block_is_found_and_named(
     step: int, verify: Any, database: sqlite3.Connection, spec: RunSpec
@@ -179,7 +208,20 @@ def test_missing_block_is_found_and_named(
     found = verify()
     assert found is not None
     assert (found.run_key, found.step) == (spec.run_key, step)
-    assert found.entry == "block" or step == 11, "of the last block, the entries that it had remain"
+    assert found.entry == "block"
+    assert f"block {step} is missing" in found.message or step == 11
+
+
+@pytest.mark.parametrize("value", ["text", 5, b"", b"\0" * 31])
+def test_digest_that_is_no_hash_is_a_break_though_its_rows_are_not_kept(
+    value: Any, verify: Any, database: sqlite3.Connection, set_value: Any
+):
+    database.execute("UPDATE run SET detail = 'decisions'")
+    assert verify() is None
+    (row,) = database.execute("SELECT rowid FROM block WHERE step = 5").fetchall()
+    set_value("block", row["rowid"], "vote", value)
+    found = verify()
+    assert (found.step, found.entry) == (5, "block")
 
 
 @pytest.mark.parametrize("steps_at_once", [1, 5, 6, 12])
