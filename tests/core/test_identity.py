@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -231,6 +232,22 @@ def test_code_changes_the_syntax(old: str, new: str):
     assert old in SOURCE
     changed = SOURCE.replace(old, new)
     assert syntax_without_docstrings(changed) != syntax_without_docstrings(SOURCE)
+
+
+def test_parser_that_stumbles_over_another_thread_is_asked_again(monkeypatch: pytest.MonkeyPatch):
+    expected, parse, failures = syntax_without_docstrings(SOURCE), ast.parse, [2, 10**6]
+
+    def stumble(source: str) -> ast.Module:
+        if failures[0]:
+            failures[0] -= 1
+            raise SystemError("AST constructor recursion depth mismatch")
+        return parse(source)
+
+    monkeypatch.setattr(ast, "parse", stumble)
+    assert syntax_without_docstrings(SOURCE) == expected
+    failures.pop(0)
+    with pytest.raises(SystemError):
+        syntax_without_docstrings(SOURCE)
 
 
 def test_model_version_counts_the_code_of_the_model_and_nothing_else(

@@ -155,6 +155,11 @@ def test_share_of_liars_is_told_beside_their_kind():
     )
 
 
+def test_share_of_liars_is_told_where_only_one_point_has_any():
+    found = values(point("none"), point("some", adversary={"kind": "flipper", "share": 0.1}))
+    assert found == ({"adversary": "none"}, {"adversary": "flipper", "adversary.share": 0.1})
+
+
 def test_campaigns_are_told_as_text():
     campaign = {"family": "ddos", "start": 0, "duration": 5}
     quiet, loud = values(

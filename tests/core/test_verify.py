@@ -246,18 +246,19 @@ def test_runs_are_read_in_parts_that_hide_nothing(
     assert verify() is None
 
 
-def test_changed_head_and_steps_are_found(verify: Any, database: sqlite3.Connection):
+def test_changed_row_of_a_run_is_found(verify: Any, database: sqlite3.Connection):
     for change, entry in (
         ("UPDATE summary SET head = replace(head, substr(head, 1, 4), 'beef')", "head"),
         ("UPDATE run SET head = 'f00'", "head"),
         ("UPDATE run SET steps = 13", "block"),
+        ("UPDATE run SET detail = 'everything'", "run"),
     ):
         database.execute(change)
         found = verify()
         assert found is not None
         assert found.entry == entry
         database.execute(
-            "UPDATE run SET steps = 12, head = (SELECT lower(hex(hash)) FROM block WHERE step = 11)"
+            "UPDATE run SET detail = 'all', steps = 12, head = (SELECT lower(hex(hash)) FROM block WHERE step = 11)"
         )
         database.execute("UPDATE summary SET head = (SELECT head FROM run)")
         assert verify() is None
