@@ -1,14 +1,14 @@
-"""Named random streams that depend on nothing but seed, replicate, purpose, block and step.
+"""Named random streams that depend on nothing but seed, replicate, purpose, node, item and step.
 
-A stream is a Philox generator (Salmon et al. 2011) whose key is drawn from (root seed, replicate,
-purpose, block of 64 nodes) and whose counter starts at the step. A block is drawn whole, in node
-order, even if partly used: adding a node, a shard or an interruption shifts nobody's numbers.
+Numbers of nodes come from Philox4x32 (`sim_core.philox`) with the key of (root seed, replicate,
+purpose) and the counter (call, item, node, step): adding a node, a shard or an interruption shifts
+nobody's numbers. One-off draws of varying length (graphs, partitions) come from NumPy's Philox under a
+key of their own.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -16,7 +16,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from sim_core.philox import UNIT, WORDS, fill_normals, fill_words
+
 BLOCK_NODES = 64
+"""Nodes of the blocks in which alerts are digested and networks are cut into shards."""
 
 Purpose = Literal[
     "mixture",
@@ -30,7 +33,12 @@ Purpose = Literal[
     "votes",
     "adversary",
     "churn",
-    "addresses",
+    "activation",
+    "committee",
+    "detector",
+    "drift",
+    "worm",
+    "walk",
 ]
 
 
@@ -59,21 +67,43 @@ class Streams:
     root: int
     replicate: int
 
+    def key(self, purpose: Purpose) -> tuple[np.uint32, np.uint32]:
+        """Return the Philox4x32 key of a purpose, for compiled code."""
+        word, _ = stream_key(self.root, self.replicate, purpose, 0)
+        return np.uint32(word & 0xFFFFFFFF), np.uint32(word >> 32)
+
     def generator(self, purpose: Purpose, *, block: int = 0, step: int = 0) -> np.random.Generator:
-        """Return the generator of one block at one step, always from its beginning."""
+        """Return a generator for draws of varying length, always from its beginning."""
         key = np.array(stream_key(self.root, self.replicate, purpose, block), dtype=np.uint64)
         counter = np.array([0, 0, 0, step], dtype=np.uint64)
         return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
-    def per_node(
-        self,
-        purpose: Purpose,
-        n_nodes: int,
-        draw: Callable[[np.random.Generator], NDArray[Any]],
-        *,
-        step: int = 0,
-    ) -> NDArray[Any]:
-        """Return `[n_nodes, ...]`: `draw` gives `[64, ...]` for each block, surplus rows are cut."""
-        blocks = range(-(-n_nodes // BLOCK_NODES))
-        parts = [draw(self.generator(purpose, block=block, step=step)) for block in blocks]
-        return np.concatenate(parts)[:n_nodes]
+    def words(
+        self, purpose: Purpose, n_nodes: int, width: int = 1, *, first: int = 0, step: int = 0
+    ) -> NDArray[np.uint32]:
+        """Return 32 random bits `[n_nodes, width]` for nodes from `first` on."""
+        n_calls = -(-width // WORDS)
+        words = np.empty((n_nodes, n_calls, WORDS, 1), dtype=np.uint32)
+        fill_words(words, first, step, *self.key(purpose))
+        return words.reshape(n_nodes, n_calls * WORDS)[:, :width]
+
+    def uniforms(
+        self, purpose: Purpose, n_nodes: int, width: int = 1, *, first: int = 0, step: int = 0
+    ) -> NDArray[np.float64]:
+        """Return uniform numbers in [0, 1) `[n_nodes, width]` for nodes from `first` on.
+
+        >>> streams = Streams(root=0, replicate=0)
+        >>> bool((streams.uniforms("churn", 5)[3:] == streams.uniforms("churn", 2, first=3)).all())
+        True
+        """
+        return self.words(purpose, n_nodes, width, first=first, step=step) * UNIT
+
+    def normals(
+        self, purpose: Purpose, n_nodes: int, width: int, *, first: int = 0, step: int = 0
+    ) -> NDArray[np.float32]:
+        """Return standard normals `[n_nodes, width]` for nodes from `first` on."""
+        words = self.words(purpose, n_nodes, -(-width // WORDS) * WORDS, first=first, step=step)
+        normal = np.empty((n_nodes, width, 1), dtype=np.float32)
+        calls = words.reshape(n_nodes, -1, WORDS, 1)
+        fill_normals(normal, calls, 0, first, step, *self.key(purpose))
+        return normal[:, :, 0]

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from sim_core.config.base import Frozen, Positive, PositiveShare, Share
+from sim_core.config.detectors import DetectorConfig, ZScoreDetector
+from sim_core.config.network import (
+    CompleteTopology,
+    DisseminationConfig,
+    LedgerDissemination,
+    TopologyConfig,
+)
+from sim_core.config.protocol import (
+    AdversaryConfig,
+    ConsensusConfig,
+    MajorityConsensus,
+    NoAdversary,
+)
+from sim_core.config.traffic import SyntheticTraffic, TrafficConfig
 
-ATTACK_FAMILIES = ("port_scan", "ddos", "brute_force", "exfiltration", "beacon", "worm")
-AttackFamily = Literal["port_scan", "ddos", "brute_force", "exfiltration", "beacon", "worm"]
+LARGEST_FLOODED_CLIQUE = 5_000
 
 
 class SimulationConfig(Frozen):
@@ -21,182 +34,9 @@ class SimulationConfig(Frozen):
     """Flows that each node sees per step."""
     steps: int = Field(100, ge=1, le=10_000_000)
     """Steps of a run (its horizon); more steps later continue a finished run."""
-
-
-class Campaign(Frozen):
-    """One attack: which family, when, on which nodes, in which share of their flows."""
-
-    family: AttackFamily
-    """Attack family."""
-    start: int = Field(ge=0)
-    """First step of the campaign (absolute)."""
-    duration: int = Field(ge=1)
-    """Length in steps."""
-    node_share: PositiveShare = 1.0
-    """Share of the nodes that are hit."""
-    flow_share: PositiveShare = 0.2
-    """Share of a hit node's flows that belong to the attack."""
-    intensity: Positive = 1.0
-    """Factor on the family's shift of the features."""
-
-
-class SyntheticTraffic(Frozen):
-    """Benign flows from service profiles, attacks from a schedule of campaigns."""
-
-    kind: Literal["synthetic"] = "synthetic"
-    mixture_alpha: Positive = 1.0
-    """Dirichlet parameter of each node's mixture of services: small, and nodes differ a lot."""
-    warmup_flows: int = Field(256, ge=8, le=100_000)
-    """Benign flows per node, seen before step 0, that start detector and threshold."""
-    campaigns: tuple[Campaign, ...] = ()
-    """Schedule of attacks."""
-
-
-class NslKddTraffic(Frozen):
-    """Replay of NSL-KDD (Tavallaee et al. 2009), drawn per node with replacement."""
-
-    kind: Literal["nsl_kdd"] = "nsl_kdd"
-    path: str | None = None
-    """Folder of the data files; without it QUORUMLAB_DATA/nsl-kdd."""
-    file: Literal["KDDTest+.txt", "KDDTrain+_20Percent.txt"] = "KDDTest+.txt"
-    """File that is replayed."""
-    warmup_file: Literal["KDDTest+.txt", "KDDTrain+_20Percent.txt"] = "KDDTrain+_20Percent.txt"
-    """File whose benign rows give scaler, detector and threshold their start."""
-    warmup_share: PositiveShare = 0.5
-    """Share of its benign rows that are taken, where the same file is replayed."""
-    transform: Literal["none", "log1p"] = "none"
-    """Transform of the numeric columns before scaling."""
-    attack_share: Share | None = None
-    """Share of attack flows; without it that of the file (0.57 in KDDTest+)."""
-
-
-TrafficConfig = Annotated[SyntheticTraffic | NslKddTraffic, Field(discriminator="kind")]
-
-
-class Threshold(Frozen):
-    """When a flow's score is an alarm."""
-
-    mode: Literal["fixed", "quantile", "calibrated"] = "calibrated"
-    """`fixed` value; `quantile`: the node's top `share` of each step; `calibrated` on warm-up."""
-    value: Positive = 3.0
-    """Threshold of `fixed`, in units of the score."""
-    share: PositiveShare = 0.01
-    """Share of flows above: of each step (`quantile`), of the benign warm-up (`calibrated`)."""
-
-
-class DetectorBase(Frozen):
-    """What all detectors have in common."""
-
-    threshold: Threshold = Threshold()
-    learn: bool = True
-    """Whether the detector goes on learning after warm-up."""
-    learning_rate: PositiveShare = 0.02
-    """Weight of one step's flows in the exponentially weighted moments."""
-
-
-class ZScoreDetector(DetectorBase):
-    """Exponentially weighted mean and variance of each feature."""
-
-    kind: Literal["zscore"] = "zscore"
-    aggregate: Literal["mean_square", "max"] = "mean_square"
-    """Score of a flow: mean of z squared, or the largest absolute z."""
-    robust: bool = False
-    """Learn from values clipped to 3 standard deviations."""
-
-
-class MahalanobisDetector(DetectorBase):
-    """Mahalanobis distance on an exponentially weighted correlation matrix."""
-
-    kind: Literal["mahalanobis"] = "mahalanobis"
-    ridge: Positive = 1e-3
-    """Added to the diagonal of the correlation matrix."""
-
-
-DetectorConfig = Annotated[ZScoreDetector | MahalanobisDetector, Field(discriminator="kind")]
-
-
-class CompleteTopology(Frozen):
-    """Every node is every other node's neighbour."""
-
-    kind: Literal["complete"] = "complete"
-
-
-TopologyConfig = CompleteTopology
-
-
-class LedgerDissemination(Frozen):
-    """Everyone reads the shared ledger in the next step."""
-
-    kind: Literal["ledger"] = "ledger"
-
-
-class NoDissemination(Frozen):
-    """Isolated nodes: each decides on its own signatures and keeps them. The baseline."""
-
-    kind: Literal["none"] = "none"
-
-
-DisseminationConfig = Annotated[LedgerDissemination | NoDissemination, Field(discriminator="kind")]
-
-
-class ConsensusBase(Frozen):
-    """What all consensus rules have in common."""
-
-    base: Literal["cast", "all"] = "cast"
-    """Shares are taken of the votes cast, or of all registered nodes."""
-    min_turnout: Share = 0.5
-    """Share of the registered nodes that must have cast a vote, else the proposal expires."""
-    vote_deadline: int = Field(5, ge=1, le=10_000)
-    """Steps after which a proposal is decided at the latest."""
-
-
-class MajorityConsensus(ConsensusBase):
-    """More than half accept."""
-
-    kind: Literal["majority"] = "majority"
-
-
-class SupermajorityConsensus(ConsensusBase):
-    """At least a share accepts."""
-
-    kind: Literal["supermajority"] = "supermajority"
-    share: float = Field(2 / 3, gt=0.5, le=1)
-    """Share that must accept."""
-
-
-ConsensusConfig = Annotated[MajorityConsensus | SupermajorityConsensus, Field(discriminator="kind")]
-
-
-class NoAdversary(Frozen):
-    """All nodes are honest."""
-
-    kind: Literal["none"] = "none"
-
-
-class AdversaryBase(Frozen):
-    """What all adversaries have in common."""
-
-    share: Share = 0.2
-    """Share of the nodes that lie."""
-    count: int | None = Field(None, ge=0)
-    """Number of liars, in place of the share."""
-
-
-class FlipperAdversary(AdversaryBase):
-    """Votes the opposite of what its own detector says."""
-
-    kind: Literal["flipper"] = "flipper"
-
-
-class PoisonerAdversary(AdversaryBase):
-    """Proposes signatures over its own ordinary traffic, so that confirming them blocks it."""
-
-    kind: Literal["poisoner"] = "poisoner"
-
-
-AdversaryConfig = Annotated[
-    NoAdversary | FlipperAdversary | PoisonerAdversary, Field(discriminator="kind")
-]
+    activation: Literal["simultaneous", "random", "priority"] = "simultaneous"
+    """Order in which proposals of one step are taken: by node number, in a new random order each
+    step, or by reputation, highest first."""
 
 
 class SignatureConfig(Frozen):
@@ -271,6 +111,32 @@ class ModelConfig(Frozen):
     response: ResponseConfig = ResponseConfig()
     churn: ChurnConfig = ChurnConfig()
     metrics: MetricsConfig = MetricsConfig()
+
+    @property
+    def n_voters(self) -> int:
+        """Voters of a proposal at most: itself for isolated nodes and the centre, or a committee."""
+        if self.dissemination.kind in ("none", "centralised"):
+            return 1
+        n_nodes = self.simulation.nodes
+        return min(n_nodes, self.consensus.committee or (100 if n_nodes > 1_000 else n_nodes))
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> ModelConfig:
+        n_nodes, topology = self.simulation.nodes, self.topology
+        if topology.kind == "complete" and self.dissemination.kind == "flood":
+            if n_nodes > LARGEST_FLOODED_CLIQUE:
+                raise ValueError(
+                    f"dissemination=flood over topology=complete sends {n_nodes} x {n_nodes - 1} "
+                    f"messages a proposal; beyond {LARGEST_FLOODED_CLIQUE} nodes choose another topology"
+                )
+        for name in ("neighbours", "attachments"):
+            wanted = getattr(topology, name, 0)
+            if wanted >= n_nodes and n_nodes > 1:
+                raise ValueError(
+                    f"topology.{name} is {wanted}, but a node of simulation.nodes={n_nodes} has "
+                    f"only {n_nodes - 1} others"
+                )
+        return self
 
     @model_validator(mode="after")
     def _liars_fit(self) -> ModelConfig:

@@ -15,10 +15,24 @@ SMALLEST_VARIANCE = 1e-6
 
 
 class Detector(Protocol):
-    """Scores and learns flows for all nodes at once, without randomness of its own."""
+    """Scores and learns flows for many nodes at once.
 
-    def init(self, n_nodes: int, warmup: NDArray[np.float32]) -> DetectorState:
-        """Return the state after benign flows `[n_nodes or 1, n_warmup, n_features]`."""
+    State is passed in slices: any function may be called with the rows of some nodes only, and what
+    becomes of a node must not depend on which others are there. State is changed in place, so that a
+    step allocates nothing. What can be derived from the state (a fitted forest) may be kept by the
+    detector, outside of it, as long as it is made again where it is missing.
+    """
+
+    def init(
+        self, n_nodes: int, warmup: NDArray[np.float32], *, first: int = 0
+    ) -> DetectorState:
+        """Return the state of nodes from `first` on after benign flows.
+
+        Args:
+            n_nodes: Nodes in this slice.
+            warmup: Their flows `[n_nodes, n_warmup, n_features]`, or `[1, ...]`, a pool for all.
+            first: Number of the first node, for detectors that use random numbers.
+        """
 
     def score(
         self,
@@ -28,13 +42,53 @@ class Detector(Protocol):
     ) -> NDArray[np.float32]:
         """Return scores `[n, n_flows]`, >= 0, higher is stranger, of x `[n, n_flows, n_features]`.
 
-        Row j of x is judged by node j, or by node `rows[j]`.
+        Row j of x is judged by row j of the state, or by row `rows[j]`. Changes nothing.
         """
 
     def learn(
         self, state: DetectorState, x: NDArray[np.float32], mask: NDArray[np.bool_]
-    ) -> DetectorState:
-        """Return the state after the flows where `mask` `[n_nodes, n_flows]` is true."""
+    ) -> None:
+        """Learn the flows where `mask` `[n_nodes, n_flows]` is true."""
+
+    def advance(
+        self, state: DetectorState, x: NDArray[np.float32], alarmed: NDArray[np.bool_]
+    ) -> None:
+        """Move what follows every flow, learned or not: the statistics of control charts.
+
+        `alarmed` `[n_nodes]`: the score of a flow of this step was above the node's threshold.
+        """
+
+    def forget(
+        self,
+        state: DetectorState,
+        rows: NDArray[np.int64],
+        centroid: NDArray[np.float32],
+        scale: NDArray[np.float32],
+        radius: float,
+    ) -> None:
+        """Drop kept flows within `radius` (root mean square) of confirmed signatures.
+
+        Row `rows[k]` of the state has received signature k: `centroid`, `scale` `[n, n_features]`.
+        """
+
+
+class Stationary:
+    """A detector without charts and windows: nothing to advance or to forget."""
+
+    def advance(
+        self, state: DetectorState, x: NDArray[np.float32], alarmed: NDArray[np.bool_]
+    ) -> None:
+        """Do nothing."""
+
+    def forget(
+        self,
+        state: DetectorState,
+        rows: NDArray[np.int64],
+        centroid: NDArray[np.float32],
+        scale: NDArray[np.float32],
+        radius: float,
+    ) -> None:
+        """Do nothing."""
 
 
 def first_moments(

@@ -15,7 +15,7 @@ REFERENCE_FLOWS = 64
 
 @dataclass(frozen=True)
 class Flows:
-    """The flows of one step."""
+    """The flows of some nodes, from `first` on, in one step."""
 
     x: NDArray[np.float32]
     """Features `[n_nodes, n_flows, n_features]`, in standard deviations of benign traffic."""
@@ -23,6 +23,23 @@ class Flows:
     """Truth `[n_nodes, n_flows]`: 0 benign, k >= 1 attack family k."""
     origin: NDArray[np.int32]
     """Row of the source's own table that each flow was made from `[n_nodes, n_flows]`."""
+    first: int = 0
+    """Number of the node of row 0."""
+
+    @property
+    def by_feature(self) -> NDArray[np.float32]:
+        """Features `[n_nodes, n_features, n_flows]`, contiguous: what compiled passes read.
+
+        Without a copy where the source stores them so, as sources should.
+        """
+        return np.ascontiguousarray(self.x.transpose(0, 2, 1))
+
+    @classmethod
+    def empty(cls, n_nodes: int, n_flows: int, n_features: int) -> Flows:
+        """Return unset flows for a source to draw into, features stored by feature."""
+        x = np.empty((n_nodes, n_features, n_flows), dtype=np.float32).transpose(0, 2, 1)
+        shape = n_nodes, n_flows
+        return cls(x, np.zeros(shape, dtype=np.int16), np.zeros(shape, dtype=np.int32))
 
 
 @dataclass(frozen=True)
@@ -64,19 +81,44 @@ class Traffic(Protocol):
     def targets(self) -> tuple[Target, ...]:
         """What should be noticed."""
 
-    def warmup(self) -> NDArray[np.float32]:
-        """Return benign flows `[n_nodes or 1, n_warmup, n_features]` for detector and threshold."""
+    @property
+    def protocols(self) -> NDArray[np.uint8]:
+        """IANA protocol number of each row that `Flows.origin` may name."""
 
-    def draw(self, step: int) -> Flows:
-        """Return the flows of one step."""
+    def warmup(self, first: int = 0, last: int | None = None) -> NDArray[np.float32]:
+        """Return benign flows `[n_nodes or 1, n_warmup, n_features]` for detector and threshold.
+
+        Of the nodes from `first` to before `last` (all); one row is a pool that all nodes share.
+        """
+
+    def draw(
+        self,
+        step: int,
+        first: int = 0,
+        last: int | None = None,
+        *,
+        infected: NDArray[np.bool_] | None = None,
+        into: Flows | None = None,
+    ) -> Flows:
+        """Return the flows of the nodes from `first` to before `last` (all) in one step.
+
+        Args:
+            step: The step, from 0.
+            first: First node.
+            last: Node after the last one; without it the last node is the last of the network.
+            infected: Which of these nodes each campaign has infected `[n_campaigns, n_nodes]`, read
+                for campaigns that spread as worms only.
+            into: Flows of at least as many nodes whose arrays are overwritten and returned (as
+                views); without it new arrays are made.
+        """
 
     def references(self) -> NDArray[np.float32]:
         """Return flows of each target, `[n_targets, 64, n_features]`, to measure immunity with."""
 
     def describe(
-        self, step: int, flows: Flows, nodes: NDArray[Any], columns: NDArray[Any]
+        self, step: int, flows: Flows, rows: NDArray[Any], columns: NDArray[Any]
     ) -> FlowRecords:
-        """Return the records of the flows at `(nodes, columns)`."""
+        """Return the records of `flows` at `(rows, columns)`; node `flows.first + row` saw them."""
 
 
 def scramble(*parts: NDArray[Any] | int) -> NDArray[np.uint64]:
