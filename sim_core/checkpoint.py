@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 from sim_core.errors import CheckpointMismatch
 from sim_core.state import State
 
-SCHEMA = 1
-ALLOWED_DTYPES = frozenset({"<f4", "<f8", "<i8", "<i4", "<i2", "|u1", "|b1"})
+SCHEMA = 2
+ALLOWED_DTYPES = frozenset(
+    {"<f4", "<f8", "<i8", "<i4", "<i2", "|i1", "<u8", "<u4", "<u2", "|u1", "|b1"}
+)
 LARGEST_ARRAY = 1 << 36
 """Bytes; a header that claims more is refused before memory is asked for."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -54,19 +55,18 @@ class Proposals(Table):
     family: NDArray[np.int16]
     outcome: NDArray[np.uint8]
     """An `Outcome`."""
+    decided: NDArray[np.int64]
+    """Step of the decision, -1 before."""
+    slot: NDArray[np.int64]
+    """Place among what travels, see `network.dissemination`; -1 where nothing travels."""
+    voters: NDArray[np.int32]
+    """Nodes that may vote, ascending, -1 for a seat that nobody has `[n, n_voters]`."""
     ballots: NDArray[np.uint8]
-    """A `Ballot` per node `[n, n_nodes]`."""
-    electorate: NDArray[np.bool_]
-    """Who may vote and is told the decision `[n, n_nodes]`."""
-    held: NDArray[np.bool_]
-    """Who holds the proposal `[n, n_nodes]`."""
-    informed: NDArray[np.bool_]
-    """Who knows the decision `[n, n_nodes]`."""
+    """A `Ballot` per seat `[n, n_voters]`."""
 
     @classmethod
-    def empty(cls, n_nodes: int, n_features: int) -> Proposals:
+    def empty(cls, n_voters: int, n_features: int) -> Proposals:
         """Return no proposals."""
-        per_node = (0, n_nodes)
         return cls(
             number=np.zeros(0, np.int64),
             step=np.zeros(0, np.int64),
@@ -76,10 +76,10 @@ class Proposals(Table):
             is_true=np.zeros(0, np.bool_),
             family=np.zeros(0, np.int16),
             outcome=np.zeros(0, np.uint8),
-            ballots=np.zeros(per_node, np.uint8),
-            electorate=np.zeros(per_node, np.bool_),
-            held=np.zeros(per_node, np.bool_),
-            informed=np.zeros(per_node, np.bool_),
+            decided=np.zeros(0, np.int64),
+            slot=np.zeros(0, np.int64),
+            voters=np.zeros((0, n_voters), np.int32),
+            ballots=np.zeros((0, n_voters), np.uint8),
         )
 
 
@@ -88,22 +88,44 @@ class Signatures(Table):
     """Confirmed signatures that some node holds or that still travel."""
 
     number: NDArray[np.int64]
-    """Number of the proposal that was confirmed."""
+    """Number of the proposal that was confirmed, ascending."""
     proposer: NDArray[np.int64]
     centroid: NDArray[np.float32]
     scale: NDArray[np.float32]
-    covers: NDArray[np.bool_]
-    """Which reference flows of which target it matches `[n, n_targets, n_references]`."""
+    covers: NDArray[np.uint64]
+    """Bit r: it matches reference flow r of this target `[n, n_targets]`."""
 
     @classmethod
-    def empty(cls, n_features: int, n_targets: int, n_references: int) -> Signatures:
+    def empty(cls, n_features: int, n_targets: int) -> Signatures:
         """Return no signatures."""
         return cls(
             number=np.zeros(0, np.int64),
             proposer=np.zeros(0, np.int64),
             centroid=np.zeros((0, n_features), np.float32),
             scale=np.zeros((0, n_features), np.float32),
-            covers=np.zeros((0, n_targets, n_references), np.bool_),
+            covers=np.zeros((0, n_targets), np.uint64),
+        )
+
+
+@dataclass
+class Nodes:
+    """What each node has to itself; the rows of a shard are a slice of these."""
+
+    detector: DetectorState
+    threshold: NDArray[np.float32]
+    """`[n_nodes]`."""
+    recent: NDArray[np.float32]
+    """The last unflagged flows, a ring per node `[n_nodes, 32, n_features]`."""
+    recent_count: NDArray[np.int64]
+    """Unflagged flows so far `[n_nodes]`."""
+    first_alarm: NDArray[np.int64]
+    """First step with a flagged flow, -1 is never `[n_nodes]`."""
+
+    def slice(self, first: int, last: int) -> Nodes:
+        """Return views on the rows from `first` to before `last`; a shared detector row stays."""
+        return Nodes(
+            {k: v[first:last] if len(v) > 1 else v for k, v in self.detector.items()},
+            *(getattr(self, f.name)[first:last] for f in fields(self)[1:]),
         )
 
 
@@ -116,15 +138,9 @@ class State:
     head: bytes
     """Hash of the last block."""
     next_proposal: int
-    detector: DetectorState
-    threshold: NDArray[np.float32]
-    """`[n_nodes]`."""
+    nodes: Nodes
     up: NDArray[np.bool_]
     """`[n_nodes]`."""
-    recent: NDArray[np.float32]
-    """The last unflagged flows, a ring per node `[n_nodes, 32, n_features]`."""
-    recent_count: NDArray[np.int64]
-    """Unflagged flows so far `[n_nodes]`."""
     blacklist: NDArray[np.int64]
     """Numbers of the signatures held, a ring per node, -1 is empty `[n_nodes, capacity]`."""
     blacklist_count: NDArray[np.int64]
@@ -133,6 +149,12 @@ class State:
     """Beta counts of agreement and disagreement with decisions `[n_nodes, 2]`."""
     ready_step: NDArray[np.int64]
     """First step at which a node may propose again `[n_nodes]`."""
+    awake: NDArray[np.bool_]
+    """Liars that have turned (all, but sleepers) `[n_nodes]`."""
+    infected: NDArray[np.int64]
+    """Step in which each worm infected a node, -1 is never `[n_campaigns or 0, n_nodes]`."""
+    network: dict[str, NDArray[Any]]
+    """Who holds and knows what, what is under way, where nodes are: see `network`."""
     proposals: Proposals
     signatures: Signatures
     first_flag: NDArray[np.int64]
@@ -141,6 +163,8 @@ class State:
     first_immunity: NDArray[np.int64]
     immune: NDArray[np.float64]
     """Share of honest nodes that are immune against each target `[n_targets]`."""
+    decision_steps: NDArray[np.int64]
+    """Decisions, and the sum of steps from proposal to decision, since `from_step` `[2]`."""
     totals: NDArray[np.int64]
     """Sums of the metric counts from `metrics.from_step` on, in the order of METRIC_COUNTS."""
     histogram: NDArray[np.int64]
@@ -148,21 +172,7 @@ class State:
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the state as named arrays, nested names joined by dots."""
-        arrays: dict[str, NDArray[Any]] = {}
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if isinstance(value, Table):
-                for column in fields(value):
-                    arrays[f"{item.name}.{column.name}"] = getattr(value, column.name)
-            elif isinstance(value, dict):
-                arrays |= {f"{item.name}.{key}": part for key, part in value.items()}
-            elif isinstance(value, bytes):
-                arrays[item.name] = np.frombuffer(value, dtype=np.uint8)
-            elif isinstance(value, int):
-                arrays[item.name] = np.array(value, dtype=np.int64)
-            else:
-                arrays[item.name] = value
-        return arrays
+        return dict(_named("", self))
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> State:
@@ -176,18 +186,29 @@ class State:
             start = prefix + "."
             return {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)}
 
-        values: dict[str, Any] = {}
-        for item in fields(cls):
-            if item.name == "proposals":
-                values[item.name] = Proposals(**part(item.name))
-            elif item.name == "signatures":
-                values[item.name] = Signatures(**part(item.name))
-            elif item.name == "detector":
-                values[item.name] = part(item.name)
-            elif item.name == "head":
-                values[item.name] = arrays[item.name].tobytes()
-            elif item.name in ("step", "next_proposal"):
-                values[item.name] = int(arrays[item.name])
-            else:
-                values[item.name] = arrays[item.name]
-        return cls(**values)
+        nodes = {f.name: arrays[f"nodes.{f.name}"] for f in fields(Nodes)[1:]}
+        values: dict[str, Any] = {
+            "nodes": Nodes(detector=part("nodes.detector"), **nodes),
+            "network": part("network"),
+            "proposals": Proposals(**part("proposals")),
+            "signatures": Signatures(**part("signatures")),
+            "head": arrays["head"].tobytes(),
+            "step": int(arrays["step"]),
+            "next_proposal": int(arrays["next_proposal"]),
+        }
+        rest = {f.name: arrays[f.name] for f in fields(cls) if f.name not in values}
+        return cls(**values, **rest)
+
+
+def _named(name: str, value: Any) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield what a state consists of, with dotted names."""
+    if isinstance(value, bytes):
+        yield name, np.frombuffer(value, dtype=np.uint8)
+    elif isinstance(value, int):
+        yield name, np.array(value, dtype=np.int64)
+    elif isinstance(value, np.ndarray):
+        yield name, value
+    else:
+        parts = value if isinstance(value, dict) else vars(value)
+        for key, part in parts.items():
+            yield from _named(f"{name}.{key}" if name else key, part)
