@@ -134,6 +134,26 @@ def replay(
         raise typer.Exit(1)
 
 
+@app.command()
+def benchmark(
+    suite: Annotated[str, typer.Option("--suite", help="What is measured.")] = "step",
+    output: Annotated[
+        Path | None, typer.Option("--output", help="File for the figures: .json or .csv.")
+    ] = None,
+    repeat: Annotated[int, typer.Option("--repeat", min=1, help="Samples of each case.")] = 15,
+    warmup: Annotated[int, typer.Option("--warmup", min=0, help="Calls before the first.")] = 2,
+    debug: DebugOption = False,
+) -> None:
+    """Measure how fast this program is here, and print figures and ratios."""
+    del debug
+    from flows.benchmark import run_suite, show_report, write_report
+
+    report = run_suite(suite, repeat=repeat, warmup=warmup, console=Console(stderr=True))
+    show_report(report, Console())
+    if output is not None:
+        write_report(report, output)
+
+
 def main() -> None:
     """Run the command line; every error ends as a paragraph on stderr and an exit code."""
     signal.signal(signal.SIGTERM, _terminate)

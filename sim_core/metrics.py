@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim_core.ledger.blocks import METRIC_COUNTS
-from sim_core.state import SCORE_BINS, State
+from sim_core.state import State
 from sim_core.traffic import Target
 
 IMMUNE_NODES = 0.95
@@ -29,23 +29,6 @@ def ratio(numerator: float, denominator: float) -> float | None:
     return None if denominator == 0 else numerator / denominator
 
 
-def confusion(
-    y: NDArray[np.int16], flagged: NDArray[np.bool_], counted: NDArray[np.bool_]
-) -> tuple[int, int, int, int]:
-    """Return TP, FP, TN, FN over the flows of the counted nodes `[n_nodes]`.
-
-    >>> y = np.array([[1, 1, 0, 0]], dtype=np.int16)
-    >>> confusion(y, np.array([[True, False, True, False]]), np.array([True]))
-    (1, 1, 1, 1)
-    """
-    attack = (y > 0)[counted]
-    alarm = flagged[counted]
-    tp = int((attack & alarm).sum())
-    positives, alarms = int(attack.sum()), int(alarm.sum())
-    fn, fp = positives - tp, alarms - tp
-    return tp, fp, attack.size - tp - fn - fp, fn
-
-
 def confusion_ratios(tp: float, fp: float, tn: float, fn: float) -> Metrics:
     """Return precision, recall, F1 and MCC (Matthews 1975); None where undefined.
 
@@ -61,23 +44,10 @@ def confusion_ratios(tp: float, fp: float, tn: float, fn: float) -> Metrics:
     }
 
 
-def score_histogram(
-    score: NDArray[np.float32], y: NDArray[np.int16], counted: NDArray[np.bool_]
-) -> NDArray[np.int64]:
-    """Return how many benign and attack flows have each score `[2, SCORE_BINS]`.
-
-    A bin is the leading 16 bits of the score as float32: for numbers >= 0 these bits are ordered
-    like the numbers, at a relative width of 1/128, and histograms of shards just add up.
-    """
-    bins = (np.ascontiguousarray(score[counted]).view(np.uint32) >> np.uint32(16)).astype(np.int64)
-    bins += np.where(y[counted] > 0, SCORE_BINS, 0)
-    return np.bincount(bins.ravel(), minlength=2 * SCORE_BINS).reshape(2, SCORE_BINS)
-
-
 def auroc(histogram: NDArray[np.int64]) -> float | None:
     """Return the area under the ROC curve, ties counted half (Hanley and McNeil 1982).
 
-    >>> h = np.zeros((2, SCORE_BINS), dtype=np.int64)
+    >>> h = np.zeros((2, 16), dtype=np.int64)
     >>> h[0, 3] = 2; h[1, 3] = 1; h[1, 9] = 1
     >>> auroc(h)
     0.75
@@ -119,6 +89,7 @@ def summarise(state: State, targets: tuple[Target, ...], horizon: int) -> Metric
         within = (first >= 0) & (first - start < lengths)
         return float(within[started].mean()) if started.any() else None
 
+    decided = counts["confirmed"] + counts["rejected"] + counts["expired"]
     return derived_ratios(counts) | {
         "auroc": auroc(state.histogram),
         "true_confirmations": float(counts["true_confirmations"]),
@@ -130,12 +101,26 @@ def summarise(state: State, targets: tuple[Target, ...], horizon: int) -> Metric
         "immunity_delay_steps": delay(state.first_immunity),
         "detected_share": share(state.first_confirmation),
         "immunity_share": float(state.immune[started].mean()) if started.any() else None,
+        "decision_steps": ratio(float(counts["decision_steps"]), decided),
+        "infected_share": _infected_share(state),
+        "run_length_steps": _run_length(state.nodes.first_alarm, horizon),
         "messages_sent": float(counts["messages_sent"]),
         "messages_lost": float(counts["messages_lost"]),
         "bytes_sent": float(counts["bytes_sent"]),
         "missed": float(counts["honest_fn"]),
         "benign_blocked": float(counts["benign_blocked"]),
     }
+
+
+def _infected_share(state: State) -> float | None:
+    """Return the share of nodes that worms have infected, the mean over worms."""
+    worms = state.infected[(state.infected >= 0).any(axis=1)]
+    return float((worms >= 0).mean()) if worms.size else None
+
+
+def _run_length(first_alarm: NDArray[np.int64], horizon: int) -> float:
+    """Return the mean steps to a node's first alarm, that one included; without one, the horizon."""
+    return float(np.where(first_alarm >= 0, first_alarm + 1, horizon).mean())
 
 
 def _length(target: Target, horizon: int) -> int:

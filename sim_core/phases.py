@@ -1,196 +1,143 @@
-"""The ten phases of a step, over arrays of all nodes.
+"""The phases of a step in which the network acts as a whole; nodes' own phases are in `shard`.
 
-Each phase reads the state and returns what changes, or changes the state that it is named for;
-`model.NetworkModel.step` calls them in order. Sources and details: docs/odd.md.
+Each changes the state that it is named for and returns what it leaves for the ledger;
+`model.NetworkModel.step` calls them in order. Details: docs/odd.md.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from sim_core.adversaries import Adversary
+from sim_core.adversaries import joined_nodes, wake
 from sim_core.adversaries.strategies import Ballot
 from sim_core.config import ModelConfig
-from sim_core.consensus import Outcome, decide
-from sim_core.detection import Detection
-from sim_core.detectors import Detector, thresholds_of_step
-from sim_core.ledger.blocks import (
-    VOTE,
-    Entries,
-    decision_dtype,
-    make_entries,
-    pack_ballots,
-)
+from sim_core.consensus import Outcome, Tally, decide, vote_weights
+from sim_core.ledger.blocks import Entries, decision_dtype, make_entries, pack_ballots
 from sim_core.metrics import COVERED_REFERENCES
-from sim_core.network import Deliveries, Dissemination
-from sim_core.proposing import propose
-from sim_core.randomness import BLOCK_NODES, Streams
-from sim_core.signatures import (
-    match_blacklists,
-    root_mean_square_distance,
+from sim_core.network import (
+    Deliveries,
+    Dissemination,
+    Topology,
+    infected_now,
+    spread_worms,
 )
-from sim_core.state import RECENT_FLOWS, Proposals, Signatures, State
-from sim_core.traffic import Flows, Traffic
-from sim_core.voting import cast_ballots
+from sim_core.passes import put_on_blacklists
+from sim_core.randomness import Streams
+from sim_core.shard import Orders
+from sim_core.signatures import cover_references
+from sim_core.state import Proposals, Signatures, State
+from sim_core.traffic.base import REFERENCE_FLOWS
 
 Mask = NDArray[np.bool_]
+PENDING, CONFIRMED, EXPIRED = map(int, (Outcome.PENDING, Outcome.CONFIRMED, Outcome.EXPIRED))
+ACCEPT, REJECT = int(Ballot.ACCEPT), int(Ballot.REJECT)
+"""As plain numbers: compiled code and comparisons of arrays are slow with enumerations."""
+_REGISTERED = 4
+ENOUGH_REFERENCES = int(np.ceil(COVERED_REFERENCES * REFERENCE_FLOWS))
 
 
-def observe(traffic: Traffic, step: int) -> Flows:
-    """Phase 1: return the flows of this step."""
-    return traffic.draw(step)
-
-
-def detect(config: ModelConfig, detector: Detector, state: State, flows: Flows) -> Detection:
-    """Phase 2: return scores and alarms."""
-    score = detector.score(state.detector, flows.x)
-    threshold = thresholds_of_step(config.detector.threshold, state.threshold, score)
-    known = state.signatures
-    matched = match_blacklists(
-        flows.x,
-        state.blacklist,
-        known.number,
-        known.centroid,
-        known.scale,
-        config.signature.match_radius,
-    )
-    matched &= state.up[:, None]
-    flagged = ((score > threshold[:, None]) & state.up[:, None]) | matched
-    return Detection(score, threshold, matched, flagged)
-
-
-def learn(
-    config: ModelConfig,
-    detector: Detector,
-    state: State,
-    flows: Flows,
-    detection: Detection,
-) -> None:
-    """Phase 3: learn the flows that were not flagged, and remember the last 32 of them."""
-    ordinary = ~detection.flagged & state.up[:, None]
-    if config.detector.learn:
-        state.detector = detector.learn(state.detector, flows.x, ordinary)
-    remember(state.recent, state.recent_count, flows.x, ordinary)
-
-
-def remember(
-    recent: NDArray[np.float32],
-    count: NDArray[np.int64],
-    x: NDArray[np.float32],
-    mask: Mask,
-) -> None:
-    """Write each node's masked flows into its ring, later ones over earlier ones."""
-    order = np.cumsum(mask, axis=1)
-    total = order[:, -1]
-    lasting = mask & (order > (total - RECENT_FLOWS)[:, None])
-    node, flow = np.nonzero(lasting)
-    slot = (count[node] + order[node, flow] - 1) % RECENT_FLOWS
-    recent[node, slot] = x[node, flow]
-    count += total
-
-
-def disseminate(dissemination: Dissemination, state: State) -> Deliveries:
-    """Phase 5: let proposals and decisions travel; return what arrived."""
-    proposals = state.proposals
-    arrived = dissemination.travel(
-        old=proposals.step < state.step,
-        decided=proposals.outcome != Outcome.PENDING,
-        held=proposals.held,
-        informed=proposals.informed,
-        electorate=proposals.electorate,
-        up=state.up,
-    )
-    proposals.held |= arrived.held
-    proposals.informed |= arrived.informed
-    return arrived
-
-
-def vote(
-    config: ModelConfig,
-    streams: Streams,
-    detector: Detector,
-    adversary: Adversary,
-    liars: Mask,
-    state: State,
-) -> Entries:
-    """Phase 6: each node votes once on each proposal that it holds; return the votes."""
-    proposals = state.proposals
-    may = proposals.held & proposals.electorate & (proposals.ballots == Ballot.NONE) & state.up
-    may &= (proposals.outcome == Outcome.PENDING)[:, None]
-    row, node = np.nonzero(may)
-    ballots = cast_ballots(config, state, detector, adversary, liars, streams, row, node)
-    proposals.ballots[row, node] = ballots
-    return make_entries(
-        VOTE,
-        len(row),
+def give_orders(config: ModelConfig, state: State) -> Orders:
+    """Return what nodes need to know before phases 1 to 4."""
+    able = state.ready_step <= state.step
+    pending = state.proposals.outcome == PENDING
+    able[state.proposals.proposer[pending]] = False
+    return Orders(
         step=state.step,
-        proposal=proposals.number[row],
-        node=node,
-        ballot=ballots,
+        up=state.up,
+        able=able,
+        awake=state.awake,
+        infected=infected_now(config, state.infected, state.step),
+        blacklist=state.blacklist,
+        signatures=state.signatures,
+        received=state.received,
+        wants_histogram=state.step % config.metrics.auroc_every == 0,
+        counts_histogram=state.step >= config.metrics.from_step,
     )
 
 
 def decide_proposals(config: ModelConfig, state: State) -> Entries:
     """Phase 7: apply the consensus rule; return the decisions that fall in this step."""
     proposals = state.proposals
-    rows = np.flatnonzero(proposals.outcome == Outcome.PENDING)
-    ballots, electorate = proposals.ballots[rows], proposals.electorate[rows]
-    accept, reject, abstain = (
-        (ballots == kind).sum(axis=1) for kind in (Ballot.ACCEPT, Ballot.REJECT, Ballot.ABSTAIN)
-    )
-    registered = electorate.sum(axis=1)
-    outcome = decide(
-        config.consensus,
-        accept,
-        reject,
-        registered,
-        registered - accept - reject - abstain,
-        state.step - proposals.step[rows] >= config.consensus.vote_deadline,
-    )
-    proposals.outcome[rows] = outcome
-    fell = np.flatnonzero(outcome != Outcome.PENDING)
+    rows = np.flatnonzero(proposals.outcome == PENDING)
+    ballots, voters = proposals.ballots[rows], proposals.voters[rows]
+    heads = tally_ballots(ballots, voters, np.ones(len(state.up), dtype=np.int64))
+    weights = heads
+    if config.consensus.kind == "weighted":
+        weights = tally_ballots(ballots, voters, vote_weights(state.reputation))
+    due = state.step - proposals.step[rows] >= config.consensus.vote_deadline
+    outcome = decide(config.consensus, heads, weights, due)
+    fell = np.flatnonzero(outcome != PENDING)
+    decided = rows[fell]
+    proposals.outcome[decided] = outcome[fell]
+    proposals.decided[decided] = state.step
+    accept, reject, registered = heads.accept[fell], heads.reject[fell], heads.registered[fell]
     return make_entries(
-        decision_dtype(config.simulation.nodes),
+        decision_dtype(config.n_voters),
         fell.size,
         step=state.step,
-        proposal=proposals.number[rows[fell]],
+        proposal=proposals.number[decided],
         outcome=outcome[fell],
-        accept=accept[fell],
-        reject=reject[fell],
-        abstain=abstain[fell],
-        registered=registered[fell],
+        accept=accept,
+        reject=reject,
+        abstain=registered - heads.outstanding[fell] - accept - reject,
+        registered=registered,
         ballots=pack_ballots(ballots[fell]),
+    )
+
+
+def tally_ballots(
+    ballots: NDArray[np.uint8], voters: NDArray[np.int32], weight: NDArray[np.int64]
+) -> Tally:
+    """Return the weight behind each kind of ballot `[n_proposals, n_voters]`.
+
+    `weight` is that of each node `[n_nodes]`; a seat with voter -1 is empty.
+    """
+    counts = np.zeros((5, len(ballots)), dtype=np.int64)
+    _tally(ballots, voters, weight, counts)
+    return Tally(
+        accept=counts[Ballot.ACCEPT],
+        reject=counts[Ballot.REJECT],
+        registered=counts[_REGISTERED],
+        outstanding=counts[Ballot.NONE],
     )
 
 
 def respond(
     config: ModelConfig,
+    dissemination: Dissemination,
     references: NDArray[np.float32],
+    liars: Mask,
+    joined: Mask,
     state: State,
     arrived: Deliveries,
-    decisions: Entries,
 ) -> None:
     """Phase 8: blacklist what arrived, move reputations, forget what no node needs any more."""
     proposals = state.proposals
-    fresh = np.flatnonzero(np.isin(proposals.number, decisions["proposal"]))
-    confirmed = fresh[proposals.outcome[fresh] == Outcome.CONFIRMED]
+    fresh = np.flatnonzero(proposals.decided == state.step)
+    confirmed = fresh[proposals.outcome[fresh] == CONFIRMED]
     if confirmed.size:
         _know(config, references, state, proposals.take(confirmed))
-    for row in np.flatnonzero(arrived.informed.any(axis=1)):
-        if proposals.outcome[row] == Outcome.CONFIRMED:
-            nodes = np.flatnonzero(arrived.informed[row])
-            slot = state.blacklist_count[nodes] % config.response.blacklist_capacity
-            state.blacklist[nodes, slot] = proposals.number[row]
-            state.blacklist_count[nodes] += 1
-    _judge(state, proposals.take(fresh))
-    told = (proposals.informed | ~proposals.electorate).all(axis=1)
-    state.proposals = proposals.take(~(told & (proposals.outcome != Outcome.PENDING)))
-    if len(state.signatures):
+    number = proposals.number[arrived.row]
+    put_on_blacklists(state.blacklist, state.blacklist_count, arrived.node, number)
+    state.received = np.stack([arrived.node, number])
+    _judge(
+        state.reputation, fresh, proposals.outcome, proposals.proposer, proposals.voters,
+        proposals.ballots,
+    )  # fmt: skip
+    state.awake = wake(config, liars, state.reputation, state.awake)
+    stays = dissemination.retire(state.network, proposals, state.step, joined)
+    gone = bool((proposals.outcome[~stays] == CONFIRMED).any())
+    if not stays.all():
+        state.proposals = proposals.take(stays)
+    if len(state.signatures) and (gone or arrived.node.size):
         travelling = np.isin(state.signatures.number, state.proposals.number)
-        held = np.isin(state.signatures.number, state.blacklist)
-        if not (travelling | held).all():
-            state.signatures = state.signatures.take(travelling | held)
+        _mark_held(state.blacklist, state.signatures.number, travelling)
+        if not travelling.all():
+            state.signatures = state.signatures.take(travelling)
 
 
 def _know(
@@ -200,73 +147,101 @@ def _know(
     confirmed: Proposals,
 ) -> None:
     """Add confirmed proposals to the known signatures, in order of number."""
-    distance = root_mean_square_distance(
-        references, confirmed.centroid[:, None, None], confirmed.scale[:, None, None]
-    )
     more = Signatures(
         number=confirmed.number,
         proposer=confirmed.proposer,
         centroid=confirmed.centroid,
         scale=confirmed.scale,
-        covers=distance <= config.signature.match_radius,
+        covers=cover_references(
+            references, confirmed.centroid, confirmed.scale, config.signature.match_radius
+        ),
     )
     known = state.signatures.append(more)
     state.signatures = known.take(np.argsort(known.number, kind="stable"))
 
 
-def _judge(state: State, decided: Proposals) -> None:
-    """Move reputations towards voters and proposers that agreed with the decision."""
-    for outcome, agreeing in (
-        (Outcome.CONFIRMED, Ballot.ACCEPT),
-        (Outcome.REJECTED, Ballot.REJECT),
-    ):
-        rows = np.flatnonzero(decided.outcome == outcome)
-        ballots = decided.ballots[rows]
-        cast = (ballots == Ballot.ACCEPT) | (ballots == Ballot.REJECT)
-        agreed = ballots == agreeing
-        state.reputation[:, 0] += agreed.sum(axis=0)
-        state.reputation[:, 1] += (cast & ~agreed).sum(axis=0)
-        column = 0 if outcome == Outcome.CONFIRMED else 1
-        np.add.at(state.reputation[:, column], decided.proposer[rows], 1)
+def move(
+    config: ModelConfig,
+    streams: Streams,
+    topology: Topology,
+    liars: Mask,
+    joined: Mask,
+    immune: Mask,
+    state: State,
+) -> int:
+    """Phase 9: nodes walk, worms spread, nodes crash, come back and join; return the infections.
 
-
-def churn(config: ModelConfig, streams: Streams, state: State) -> None:
-    """Phase 9: nodes crash and come back; on the complete graph nobody moves."""
-    if config.churn.crash_rate == 0:
-        return
-    u = streams.per_node(
-        "churn",
-        config.simulation.nodes,
-        lambda rng: rng.random(BLOCK_NODES),
-        step=state.step,
+    `immune` `[n_nodes, n_targets]`, the campaigns being the first targets.
+    """
+    n_nodes = config.simulation.nodes
+    topology.walk(state.network, state.up, state.step)
+    before = int((state.infected >= 0).sum()) if state.infected.size else 0
+    spread_worms(
+        config, streams, topology, state.network, state.infected, state.up, immune, state.step
     )
-    state.up = np.where(state.up, u >= config.churn.crash_rate, u < config.churn.recovery_rate)
+    infections = int((state.infected >= 0).sum()) - before if state.infected.size else 0
+    if config.churn.crash_rate > 0:
+        u = streams.uniforms("churn", n_nodes, step=state.step)[:, 0]
+        survives, returns = u >= config.churn.crash_rate, u < config.churn.recovery_rate
+        state.up = np.where(state.up, survives, returns & joined)
+    joining = joined_nodes(config, liars, state.step + 1) & ~joined
+    if joining.any():
+        state.up = state.up | joining
+    return infections
 
 
 def immune_nodes(state: State) -> Mask:
     """Return who is immune against which target `[n_nodes, n_targets]`."""
     known = state.signatures
-    n_nodes, n_targets, n_references = len(state.blacklist), *known.covers.shape[1:]
-    covered = np.zeros((n_nodes, n_targets, n_references), dtype=np.bool_)
-    for slot in range(state.blacklist.shape[1]):
-        holders = np.flatnonzero(state.blacklist[:, slot] >= 0)
-        if holders.size:
-            row = np.searchsorted(known.number, state.blacklist[holders, slot])
-            covered[holders] |= known.covers[row]
-    immune: Mask = covered.mean(axis=2) >= COVERED_REFERENCES
+    immune = np.zeros((len(state.blacklist), known.covers.shape[1]), dtype=np.bool_)
+    _immune(state.blacklist, known.number, known.covers, ENOUGH_REFERENCES, immune)
     return immune
 
 
-__all__ = [
-    "churn",
-    "decide_proposals",
-    "detect",
-    "disseminate",
-    "immune_nodes",
-    "learn",
-    "observe",
-    "propose",
-    "remember",
-    "respond",
-    "vote",
-]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]  # numba has no types
+def _immune(blacklist: Any, number: Any, covers: Any, enough: int, immune: Any) -> None:
+    for i in range(blacklist.shape[0]):
+        for t in range(covers.shape[1]):
+            together = np.uint64(0)
+            for slot in range(blacklist.shape[1]):
+                if blacklist[i, slot] >= 0:
+                    together |= covers[np.searchsorted(number, blacklist[i, slot]), t]
+            count = 0
+            while together:
+                together &= together - np.uint64(1)
+                count += 1
+            immune[i, t] = count >= enough
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _mark_held(blacklist: Any, number: Any, held: Any) -> None:
+    """Set `held` for each of the numbers (ascending) that is in a blacklist."""
+    for i in range(blacklist.shape[0]):
+        for slot in range(blacklist.shape[1]):
+            if blacklist[i, slot] >= 0:
+                held[np.searchsorted(number, blacklist[i, slot])] = True
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _tally(ballots: Any, voters: Any, weight: Any, counts: Any) -> None:
+    for p in range(ballots.shape[0]):
+        for seat in range(ballots.shape[1]):
+            if voters[p, seat] >= 0:
+                counts[ballots[p, seat], p] += weight[voters[p, seat]]
+                counts[_REGISTERED, p] += weight[voters[p, seat]]
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _judge(
+    reputation: Any, rows: Any, outcome: Any, proposer: Any, voters: Any, ballots: Any
+) -> None:
+    """Move reputations towards voters and proposers that agreed with the decisions in `rows`."""
+    for p in rows:
+        if outcome[p] == EXPIRED:
+            continue
+        agreeing = ACCEPT if outcome[p] == CONFIRMED else REJECT
+        for seat in range(voters.shape[1]):
+            ballot = ballots[p, seat]
+            if voters[p, seat] >= 0 and ballot in (ACCEPT, REJECT):
+                reputation[voters[p, seat], 0 if ballot == agreeing else 1] += 1
+        reputation[proposer[p], 0 if outcome[p] == CONFIRMED else 1] += 1

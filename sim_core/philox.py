@@ -67,7 +67,16 @@ def fill_words(out: Any, first_node: int, step: int, k0: Any, k1: Any) -> None:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _outside(layer: Any, x: Any, call: Any, item: Any, node: Any, step: Any, k0: Any, k1: Any) -> Any:
+def pick_words(out: Any, node: Any, step: Any, k0: Any, k1: Any) -> None:
+    """Fill uint32 `[n]` with word 0 of item 0 of `node[k]` at `step[k]`."""
+    for k in range(out.shape[0]):
+        out[k] = philox4x32(uint32(0), uint32(0), uint32(node[k]), uint32(step[k]), k0, k1)[0]
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _outside(
+    layer: Any, x: Any, call: Any, item: Any, node: Any, step: Any, k0: Any, k1: Any
+) -> Any:
     """Return the normal that a word outside of its layer's rectangle leads to; x >= 0."""
     while True:
         w0, w1, w2, w3 = philox4x32(call, item, node, step, k0, k1)

@@ -7,8 +7,10 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sim_core.checkpoint import decode, encode
 from sim_core.config import ModelConfig
@@ -16,6 +18,9 @@ from sim_core.errors import QuorumlabError, RunTimeout
 from sim_core.ledger.blocks import KEPT, Block, Entries
 from sim_core.metrics import Metrics, summarise
 from sim_core.model import NetworkModel
+from sim_core.randomness import Streams
+from sim_core.shard import Shards
+from sim_core.state import State
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,8 @@ class RunSpec:
     detail: str = "decisions"
     checkpoint_every: int = 10
     max_seconds: float = 300.0
+    network_shards: int = 1
+    """Shards that the network is cut into, where the executor can."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,10 @@ class Resources:
     wall_seconds: float
     cpu_seconds: float
     peak_rss_mb: float
+
+
+OpenRunShards = Callable[[RunSpec, ModelConfig, Streams, NDArray[np.bool_], State | None], Shards]
+"""Makes the shards of a run's network, see `model.OpenShards`."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +75,7 @@ def simulate(
     spec: RunSpec,
     checkpoint: bytes | None = None,
     *,
+    open_shards: OpenRunShards | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Segment]:
     """Yield the segments of a run from its start, or from a checkpoint of it.
@@ -84,6 +96,7 @@ def simulate(
         replicate=spec.replicate,
         run_key=spec.run_key,
         state=state,
+        open_shards=None if open_shards is None else partial(open_shards, spec),
     )
     horizon = spec.config.simulation.steps
     try:
@@ -102,7 +115,7 @@ def simulate(
                 n_features=len(model.traffic.feature_names),
                 blocks=blocks,
                 rows=rows,
-                checkpoint=encode(model.state, spec.run_key),
+                checkpoint=encode(model.collect(), spec.run_key),
                 summary=summarise(model.state, model.traffic.targets, horizon)
                 if last == horizon
                 else None,
@@ -159,11 +172,17 @@ Job = tuple[RunSpec, bytes | None]
 """A run, and the checkpoint to go on from."""
 
 
-def simulate_jobs(jobs: Sequence[Job]) -> Iterator[Segment | RunError]:
+def simulate_jobs(
+    jobs: Sequence[Job], open_shards: OpenRunShards | None = None
+) -> Iterator[Segment | RunError]:
     """Yield the segments of several runs, one run after the other; a failed one stops no other."""
     for spec, checkpoint in jobs:
         try:
-            yield from simulate(spec, checkpoint)
+            yield from simulate(
+                spec,
+                checkpoint,
+                open_shards=open_shards if spec.network_shards > 1 else None,
+            )
         except Exception as error:  # noqa: BLE001 - whatever a run raises is that run's result
             yield RunError(spec.run_key, _describe(error), traceback.format_exc())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from sim_core.detectors.base import DetectorState
 
 RECENT_FLOWS = 32
+SLOTS_OF_A_WORD = 64
+"""Bits of what nodes hold and know: one per slot."""
 SCORE_BINS = 1 << 15
 """Bins of the score histogram: the leading 16 bits of a non-negative float32 (its sign is 0)."""
 
@@ -128,6 +130,17 @@ class Nodes:
             *(getattr(self, f.name)[first:last] for f in fields(self)[1:]),
         )
 
+    @classmethod
+    def join(cls, parts: Sequence[Nodes]) -> Nodes:
+        """Return the nodes of several shards, in their order."""
+        detector = {
+            key: np.concatenate([part.detector[key] for part in parts]) for key in parts[0].detector
+        }
+        return cls(
+            detector,
+            *(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)[1:]),
+        )
+
 
 @dataclass
 class State:
@@ -145,6 +158,8 @@ class State:
     """Numbers of the signatures held, a ring per node, -1 is empty `[n_nodes, capacity]`."""
     blacklist_count: NDArray[np.int64]
     """Signatures received so far `[n_nodes]`."""
+    received: NDArray[np.int64]
+    """Nodes, and numbers of the signatures that they got in the step before `[2, n]`."""
     reputation: NDArray[np.float64]
     """Beta counts of agreement and disagreement with decisions `[n_nodes, 2]`."""
     ready_step: NDArray[np.int64]
@@ -163,8 +178,6 @@ class State:
     first_immunity: NDArray[np.int64]
     immune: NDArray[np.float64]
     """Share of honest nodes that are immune against each target `[n_targets]`."""
-    decision_steps: NDArray[np.int64]
-    """Decisions, and the sum of steps from proposal to decision, since `from_step` `[2]`."""
     totals: NDArray[np.int64]
     """Sums of the metric counts from `metrics.from_step` on, in the order of METRIC_COUNTS."""
     histogram: NDArray[np.int64]

@@ -1,8 +1,6 @@
-"""How nodes judge signatures."""
+"""Phase 6: who votes, and what."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,90 +8,95 @@ from numpy.typing import NDArray
 from sim_core.adversaries import Adversary
 from sim_core.adversaries.strategies import Ballot
 from sim_core.config import ModelConfig
-from sim_core.detectors import Detector
-from sim_core.randomness import BLOCK_NODES, Streams
-from sim_core.signatures import root_mean_square_distance
-from sim_core.state import RECENT_FLOWS, Proposals, State
+from sim_core.consensus import Outcome
+from sim_core.ledger.blocks import VOTE, Entries, make_entries
+from sim_core.network import Dissemination
+from sim_core.philox import UNIT, pick_words
+from sim_core.randomness import Purpose, Streams
+from sim_core.shard import Shards
+from sim_core.state import Proposals, State
 
-PAIRS_AT_ONCE = 4096
+Mask = NDArray[np.bool_]
+Rows = NDArray[np.int64]
+PENDING, NO_BALLOT = int(Outcome.PENDING), int(Ballot.NONE)
 
 
-def cast_ballots(
+def vote(
     config: ModelConfig,
-    state: State,
-    detector: Detector,
+    streams: Streams,
+    shards: Shards,
     adversary: Adversary,
-    liars: NDArray[np.bool_],
-    streams: Streams,
-    row: NDArray[np.int64],
-    node: NDArray[np.int64],
-) -> NDArray[np.uint8]:
-    """Return a ballot for each pair of a proposal (its row) and a node that votes on it.
-
-    Pairs are judged independently of each other, in slices that bound memory.
-    """
-    proposals = state.proposals
-    ballots = np.zeros(len(row), dtype=np.uint8)
-    for start in range(0, len(row), PAIRS_AT_ONCE):
-        part = slice(start, start + PAIRS_AT_ONCE)
-        rows, nodes = row[part], node[part]
-        if config.voting.mode == "competence":
-            opinion = _competent(config, streams, proposals, rows, nodes)
-        else:
-            opinion = _honest(config, state, detector, rows, nodes)
-        lying = liars[nodes]
-        own = proposals.proposer[rows] == nodes
-        opinion[lying] = adversary.ballots(opinion[lying], own[lying])
-        ballots[part] = opinion
-    return ballots
-
-
-def _honest(
-    config: ModelConfig,
+    dissemination: Dissemination,
+    liars: Mask,
     state: State,
-    detector: Detector,
-    rows: NDArray[np.int64],
-    nodes: NDArray[np.int64],
-) -> NDArray[np.uint8]:
-    """Accept what the own detector finds strange and what covers little of the own traffic."""
-    settings = config.voting
-    centroid, scale = state.proposals.centroid[rows], state.proposals.scale[rows]
-    score = detector.score(state.detector, centroid[:, None], nodes)[:, 0]
-    distance = root_mean_square_distance(state.recent[nodes], centroid[:, None], scale[:, None])
-    filled = np.minimum(state.recent_count[nodes], RECENT_FLOWS)
-    present = np.arange(RECENT_FLOWS) < filled[:, None]
-    covered = ((distance <= config.signature.match_radius) & present).sum(axis=1)
-    accept = (score > state.threshold[nodes]) & (covered <= settings.max_benign_coverage * filled)
-    ballot = np.where(accept, Ballot.ACCEPT, Ballot.REJECT)
-    ballot = np.where(filled < settings.min_history, Ballot.ABSTAIN, ballot)
-    if settings.unseen == "abstain":
-        near = ((distance <= settings.unseen_radius) & present).sum(axis=1)
-        ballot = np.where(near < settings.unseen_neighbours, Ballot.ABSTAIN, ballot)
-    return ballot.astype(np.uint8)
+) -> Entries:
+    """Let each node vote once on each proposal that it holds and has a seat for; return the votes."""
+    proposals = state.proposals
+    pending = np.flatnonzero(proposals.outcome == PENDING)
+    voters = proposals.voters[pending]
+    may = dissemination.holding(state.network, proposals, pending) & (voters >= 0)
+    may &= (proposals.ballots[pending] == NO_BALLOT) & state.up[voters]
+    index, seat = np.nonzero(may)
+    row, node = pending[index], voters[index, seat].astype(np.int64)
+    if config.dissemination.kind == "centralised":
+        liars = np.zeros_like(liars)  # the centre votes, and it is trusted
+    ballots = _ballots(config, streams, shards, adversary, liars, state, row, node)
+    proposals.ballots[row, seat] = ballots
+    cast = ballots != NO_BALLOT
+    return make_entries(
+        VOTE,
+        int(cast.sum()),
+        step=state.step,
+        proposal=proposals.number[row[cast]],
+        node=node[cast],
+        ballot=ballots[cast],
+    )
 
 
-def _competent(
+def _ballots(
     config: ModelConfig,
     streams: Streams,
-    proposals: Proposals,
-    rows: NDArray[np.int64],
-    nodes: NDArray[np.int64],
+    shards: Shards,
+    adversary: Adversary,
+    liars: Mask,
+    state: State,
+    row: Rows,
+    node: Rows,
 ) -> NDArray[np.uint8]:
-    """Vote right with probability `voting.competence`; numbers belong to (proposal, node)."""
-
-    def luck(proposal: int) -> NDArray[Any]:
-        return streams.per_node(
-            "votes",
-            config.simulation.nodes,
-            lambda rng: rng.random(BLOCK_NODES),
-            step=proposal,
+    """Return the ballot of `node[k]` on the proposal in `row[k]`."""
+    if not row.size:
+        return np.zeros(0, dtype=np.uint8)
+    proposals = state.proposals
+    if config.voting.mode == "competence":
+        opinion = competent_opinions(config, streams, proposals, row, node)
+    else:
+        opinion = shards.judge(proposals.centroid, proposals.scale, row, node)
+    active = liars & state.awake
+    lying = np.flatnonzero(active[node])
+    if lying.size:
+        proposer = proposals.proposer[row[lying]]
+        opinion[lying] = adversary.ballots(
+            opinion[lying],
+            own=proposer == node[lying],
+            by_liar=active[proposer],
+            luck=luck(streams, "adversary", proposals, row[lying], node[lying]),
         )
+    return opinion
 
-    right = np.empty(len(rows), dtype=np.bool_)
-    for proposal_row in np.unique(rows):
-        mine = rows == proposal_row
-        right[mine] = (
-            luck(int(proposals.number[proposal_row]))[nodes[mine]] < config.voting.competence
-        )
-    accept = proposals.is_true[rows] == right
+
+def competent_opinions(
+    config: ModelConfig, streams: Streams, proposals: Proposals, row: Rows, node: Rows
+) -> NDArray[np.uint8]:
+    """Return votes that are right with probability `voting.competence`, each on its own."""
+    right = luck(streams, "votes", proposals, row, node) < config.voting.competence
+    accept = proposals.is_true[row] == right
     return np.where(accept, Ballot.ACCEPT, Ballot.REJECT).astype(np.uint8)
+
+
+def luck(
+    streams: Streams, purpose: Purpose, proposals: Proposals, row: Rows, node: Rows
+) -> NDArray[np.float64]:
+    """Return a uniform number per pair, which belongs to (proposal, node) for good."""
+    out = np.empty(len(row), dtype=np.uint32)
+    pick_words(out, node, proposals.number[row] + 1, *streams.key(purpose))
+    return out * UNIT

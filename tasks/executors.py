@@ -10,13 +10,19 @@ import logging
 import os
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from sim_core.config import ExecutorConfig
+from sim_core.config import ExecutorConfig, ModelConfig
 from sim_core.errors import QuorumlabError, Unavailable
-from sim_core.simulate import Job, RunError, Segment, simulate_jobs
+from sim_core.ledger.blocks import KEPT
+from sim_core.model import NetworkModel
+from sim_core.randomness import Streams
+from sim_core.shard import Shards
+from sim_core.sharding import ShardReplica, ShardSpec, open_sharded
+from sim_core.simulate import Job, RunError, RunSpec, Segment, simulate_jobs
+from sim_core.state import State
 
 SEGMENTS_AHEAD = 4
 """Segments that a worker may be ahead of the driver before it waits."""
@@ -49,22 +55,89 @@ class InlineExecutor:
         return simulate_jobs(jobs)
 
 
+class _RayRemote:
+    """A shard of a network in a Ray actor."""
+
+    def __init__(self, ray: Any, spec: ShardSpec) -> None:
+        self._ray = ray
+        self._actor = ray.remote(num_cpus=0)(ShardReplica).remote(spec)
+
+    def submit(self, method: str, *arguments: Any) -> Callable[[], Any]:
+        """Start a call; what is returned waits for its result."""
+        reference = getattr(self._actor, method).remote(*arguments)
+        return lambda: self._ray.get(reference)
+
+
+def simulate_in_shards(jobs: Sequence[Job]) -> Iterator[Segment | RunError]:
+    """Yield the segments of the jobs; runs in a Ray worker, whose networks may reach over others.
+
+    The shards beyond the first of a network live in actors, which end with the run.
+    """
+    import ray
+
+    def open_shards(
+        spec: RunSpec, config: ModelConfig, streams: Streams, liars: Any, state: State | None
+    ) -> Shards:
+        return open_sharded(
+            config,
+            streams,
+            liars,
+            state,
+            n_shards=spec.network_shards,
+            keeps_alerts="alert" in KEPT[spec.detail],
+            open_remote=lambda part: _RayRemote(ray, part),
+        )
+
+    yield from simulate_jobs(jobs, open_shards)
+
+
+@contextmanager
+def open_network(config: ModelConfig, n_shards: int, *, seed: int = 1) -> Iterator[NetworkModel]:
+    """Give one network whose nodes are cut over Ray actors, on a Ray of its own.
+
+    Raises:
+        Unavailable: Ray does not start.
+    """
+    start_ray(ExecutorConfig(num_cpus=n_shards))
+    import ray
+
+    def open_shards(
+        config: ModelConfig, streams: Streams, liars: Any, state: State | None
+    ) -> Shards:
+        return open_sharded(
+            config,
+            streams,
+            liars,
+            state,
+            n_shards=n_shards,
+            keeps_alerts=False,
+            open_remote=lambda part: _RayRemote(ray, part),
+        )
+
+    model = NetworkModel(config, seed=seed, open_shards=open_shards)
+    try:
+        yield model
+    finally:
+        model.close()
+        ray.shutdown()
+
+
 class RayExecutor:
     """Executes each shard as one streaming task on the Ray that this process is connected to."""
 
-    def __init__(self, max_in_flight: int) -> None:
-        """Hand out at most `max_in_flight` shards at once."""
+    def __init__(self, max_in_flight: int, network_shards: int = 1) -> None:
+        """Hand out at most `max_in_flight` shards at once, whose networks use so many processes."""
         import ray
 
         self.max_in_flight = max_in_flight
         self._ray = ray
         remote: Any = ray.remote  # its stubs know neither streaming nor back-pressure
         self._remote = remote(
-            num_cpus=1,
+            num_cpus=network_shards,
             max_retries=0,
             num_returns="streaming",
             _generator_backpressure_num_objects=SEGMENTS_AHEAD,
-        )(simulate_jobs)
+        )(simulate_in_shards)
 
     def execute(self, jobs: Sequence[Job]) -> Iterator[Segment | RunError]:
         """Yield the segments of the jobs as the worker makes them."""
@@ -74,6 +147,7 @@ class RayExecutor:
                 yield self._ray.get(reference)
         except (
             errors.WorkerCrashedError,
+            errors.ActorDiedError,
             errors.OutOfMemoryError,
             errors.ObjectLostError,
         ) as error:
@@ -96,7 +170,8 @@ def open_executor(config: ExecutorConfig) -> Iterator[Executor]:
     import ray
 
     try:
-        yield RayExecutor(config.max_in_flight or _n_cpus(config) + 1)
+        in_flight = config.max_in_flight or _n_cpus(config) // config.network_shards + 1
+        yield RayExecutor(in_flight, config.network_shards)
     finally:
         ray.shutdown()
 
@@ -132,7 +207,7 @@ def _demand_token() -> None:
 
 
 def _n_cpus(config: ExecutorConfig) -> int:
-    return config.num_cpus or os.cpu_count() or 1
+    return max(config.num_cpus or os.cpu_count() or 1, config.network_shards)
 
 
 def _init_ray(ray: Any, config: ExecutorConfig) -> None:

@@ -92,6 +92,8 @@ class ExecutorConfig(Frozen):
     """Shards handed out at once; without it one more than `num_cpus`."""
     shard_runs: int | None = Field(None, ge=1)
     """Runs of one shard; without it chosen from the number of runs."""
+    network_shards: int = Field(1, ge=1, le=4_096)
+    """Processes that one network is spread over (executors on Ray; for networks that are large)."""
 
 
 class ExperimentConfig(ModelConfig):

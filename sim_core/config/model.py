@@ -123,12 +123,12 @@ class ModelConfig(Frozen):
     @model_validator(mode="after")
     def _sizes_fit(self) -> ModelConfig:
         n_nodes, topology = self.simulation.nodes, self.topology
-        if topology.kind == "complete" and self.dissemination.kind == "flood":
-            if n_nodes > LARGEST_FLOODED_CLIQUE:
-                raise ValueError(
-                    f"dissemination=flood over topology=complete sends {n_nodes} x {n_nodes - 1} "
-                    f"messages a proposal; beyond {LARGEST_FLOODED_CLIQUE} nodes choose another topology"
-                )
+        flooded = topology.kind == "complete" and self.dissemination.kind == "flood"
+        if flooded and n_nodes > LARGEST_FLOODED_CLIQUE:
+            raise ValueError(
+                f"dissemination=flood over topology=complete sends {n_nodes} x {n_nodes - 1} "
+                f"messages a proposal; beyond {LARGEST_FLOODED_CLIQUE} nodes choose another topology"
+            )
         for name in ("neighbours", "attachments"):
             wanted = getattr(topology, name, 0)
             if wanted >= n_nodes and n_nodes > 1:

@@ -10,17 +10,18 @@ from sim_core.detectors.base import Detector, DetectorState
 from sim_core.detectors.mahalanobis import Mahalanobis
 from sim_core.detectors.threshold import initial_thresholds, thresholds_of_step
 from sim_core.detectors.zscore import ZScore
+from sim_core.randomness import Streams
 
-DETECTORS: dict[str, Callable[[Any], Detector]] = {
+DETECTORS: dict[str, Callable[[Any, Streams], Detector]] = {
     "zscore": ZScore,
     "mahalanobis": Mahalanobis,
 }
 
 
-def make_detector(config: DetectorBase) -> Detector:
+def make_detector(config: DetectorBase, streams: Streams) -> Detector:
     """Return the detector that `config.kind` names."""
     kind: str = config.kind  # type: ignore[attr-defined]  # every member of the union has it
-    return DETECTORS[kind](config)
+    return DETECTORS[kind](config, streams)
 
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What every detector offers, and the moments that several of them learn."""
+"""What every detector offers, and how flows are laid out for compiled passes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 DetectorState = dict[str, NDArray[Any]]
 """Arrays with a leading axis of nodes: whatever the detector learns."""
 
-SMALLEST_VARIANCE = 1e-6
-"""In squared standard deviations of benign traffic: keeps a constant feature from dividing by 0."""
+LARGEST_SCORE = np.finfo(np.float32).max
+"""What a score that would overflow is cut to: scores are finite."""
+_OWN_ROWS = np.zeros(0, dtype=np.int64)
 
 
 class Detector(Protocol):
@@ -23,9 +24,7 @@ class Detector(Protocol):
     detector, outside of it, as long as it is made again where it is missing.
     """
 
-    def init(
-        self, n_nodes: int, warmup: NDArray[np.float32], *, first: int = 0
-    ) -> DetectorState:
+    def init(self, n_nodes: int, warmup: NDArray[np.float32], *, first: int = 0) -> DetectorState:
         """Return the state of nodes from `first` on after benign flows.
 
         Args:
@@ -45,9 +44,7 @@ class Detector(Protocol):
         Row j of x is judged by row j of the state, or by row `rows[j]`. Changes nothing.
         """
 
-    def learn(
-        self, state: DetectorState, x: NDArray[np.float32], mask: NDArray[np.bool_]
-    ) -> None:
+    def learn(self, state: DetectorState, x: NDArray[np.float32], mask: NDArray[np.bool_]) -> None:
         """Learn the flows where `mask` `[n_nodes, n_flows]` is true."""
 
     def advance(
@@ -91,41 +88,24 @@ class Stationary:
         """Do nothing."""
 
 
-def first_moments(
-    x: NDArray[np.float32],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean and variance `[n, n_features]` of x `[n, n_flows, n_features]`."""
-    exact = x.astype(np.float64)
-    return exact.mean(axis=1), np.maximum(exact.var(axis=1), SMALLEST_VARIANCE)
+def flows_innermost(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return flows `[n, n_flows, n_features]` as `[n, n_features, n_flows]`, stored in this order.
+
+    Copies nothing where x is a transposed view of such an array, as traffic is.
+    """
+    return np.ascontiguousarray(x.transpose(0, 2, 1))
+
+
+def judging_rows(rows: NDArray[Any] | None) -> NDArray[np.int64]:
+    """Return the rows of the state that judge, for compiled code: empty where row j judges row j."""
+    return _OWN_ROWS if rows is None else np.ascontiguousarray(rows, dtype=np.int64)
+
+
+def empty_scores(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return room for the scores `[n, n_flows]` of x `[n, n_features, n_flows]`."""
+    return np.empty((x.shape[0], x.shape[2]), dtype=np.float32)
 
 
 def spread_rows(values: NDArray[Any], n_nodes: int) -> NDArray[Any]:
     """Return values `[n_nodes, ...]`, a single shared row repeated for each node."""
     return np.repeat(values, n_nodes, axis=0) if len(values) == 1 != n_nodes else values
-
-
-def clip_to(
-    x: NDArray[np.float32],
-    mean: NDArray[np.float64],
-    sd: NDArray[np.float64],
-    width: float,
-) -> NDArray[np.float32]:
-    """Return x clipped to `width` standard deviations around each node's mean."""
-    low = (mean - width * sd).astype(np.float32)[:, None]
-    high = (mean + width * sd).astype(np.float32)[:, None]
-    return np.clip(x, low, high)
-
-
-def masked_deviation(
-    x: NDArray[np.float32], mean: NDArray[np.float64], mask: NDArray[np.bool_]
-) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
-    """Return what one step tells about the moments.
-
-    Returns:
-        Deviations from `mean` where masked, else 0, `[n, n_flows, n_features]`; number of masked
-        flows, at least 1, `[n, 1]`; and mean deviation `[n, n_features]`.
-    """
-    deviation: NDArray[np.float32] = x - mean.astype(np.float32)[:, None]
-    deviation *= mask[..., None]
-    count = np.maximum(mask.sum(axis=1, keepdims=True), 1).astype(np.float64)
-    return deviation, count, deviation.sum(axis=1, dtype=np.float64) / count

@@ -1,7 +1,7 @@
-"""Running z-scores: exponentially weighted mean and variance of each feature.
+"""Running z-scores over exponentially weighted moments (`sim_core.detectors.moments`).
 
-Finch, "Incremental calculation of weighted mean and variance" (2009), section 9, a step's flows
-taken as one batch.
+With `aggregate=max`, known moments, learning off and a fixed threshold of L it is the chart of
+Shewhart, "Economic control of quality of manufactured product" (1931), with limits at L sigma.
 """
 
 from __future__ import annotations
@@ -9,35 +9,34 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba import float32, njit
 from numpy.typing import NDArray
 
 from sim_core.config import ZScoreDetector
 from sim_core.detectors.base import (
-    SMALLEST_VARIANCE,
+    LARGEST_SCORE,
     DetectorState,
-    clip_to,
-    first_moments,
-    masked_deviation,
-    spread_rows,
+    Stationary,
+    empty_scores,
+    flows_innermost,
+    judging_rows,
 )
+from sim_core.detectors.moments import initial_moments, learn_moments
+from sim_core.randomness import Streams
 
 ROBUST_WIDTH = 3.0
 
 
-class ZScore:
+class ZScore(Stationary):
     """Mean of squared z, or largest absolute z, over the features."""
 
-    def __init__(self, config: ZScoreDetector) -> None:
-        """Keep the settings."""
+    def __init__(self, config: ZScoreDetector, _streams: Streams) -> None:
+        """Keep the settings; nothing here is random."""
         self._config = config
 
-    def init(self, n_nodes: int, warmup: NDArray[np.float32]) -> DetectorState:
-        """Return mean and variance of the warm-up, `[n_nodes, n_features]` each."""
-        mean, variance = first_moments(warmup)
-        return {
-            "mean": spread_rows(mean, n_nodes),
-            "variance": spread_rows(variance, n_nodes),
-        }
+    def init(self, n_nodes: int, warmup: NDArray[np.float32], *, first: int = 0) -> DetectorState:
+        """Return mean and variance at the start, `[n_nodes, n_features]` each."""
+        return initial_moments(n_nodes, warmup, self._config.moments)
 
     def score(
         self,
@@ -46,31 +45,50 @@ class ZScore:
         rows: NDArray[Any] | None = None,
     ) -> NDArray[np.float32]:
         """Return scores `[n, n_flows]`."""
-        mean, variance = state["mean"], state["variance"]
-        if rows is not None:
-            mean, variance = mean[rows], variance[rows]
-        z = x - mean.astype(np.float32)[:, None]
-        z *= (1 / np.sqrt(variance)).astype(np.float32)[:, None]
-        if self._config.aggregate == "max":
-            largest: NDArray[np.float32] = np.abs(z).max(axis=2)
-            return largest
-        scores: NDArray[np.float32] = np.einsum("nbd,nbd->nb", z, z) / np.float32(x.shape[2])
-        return scores
+        flows = flows_innermost(x)
+        score = empty_scores(flows)
+        judge = _largest if self._config.aggregate == "max" else _mean_square
+        judge(flows, judging_rows(rows), state["mean"], state["variance"], score)
+        return score
 
-    def learn(
-        self, state: DetectorState, x: NDArray[np.float32], mask: NDArray[np.bool_]
-    ) -> DetectorState:
-        """Return the moments moved towards those of the masked flows."""
-        mean, variance = state["mean"], state["variance"]
-        if self._config.robust:
-            x = clip_to(x, mean, np.sqrt(variance), ROBUST_WIDTH)
-        deviation, count, shift = masked_deviation(x, mean, mask)
-        square = np.einsum("nbd,nbd->nd", deviation, deviation).astype(np.float64) / count
-        rate = self._config.learning_rate * mask.any(axis=1, keepdims=True)
-        moved = rate * shift
-        return {
-            "mean": mean + moved,
-            "variance": np.maximum(
-                (1 - rate) * variance + rate * square - moved**2, SMALLEST_VARIANCE
-            ),
-        }
+    def learn(self, state: DetectorState, x: NDArray[np.float32], mask: NDArray[np.bool_]) -> None:
+        """Move the moments towards those of the masked flows."""
+        config = self._config
+        width = ROBUST_WIDTH if config.robust else 0.0
+        learn_moments(state, x, mask, config.learning_rate, width)
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]  # numba has no types
+def _mean_square(x: Any, rows: Any, mean: Any, variance: Any, score: Any) -> None:
+    """Write the mean of squared z over the features of x `[n, n_features, n_flows]`."""
+    n, n_features, n_flows = x.shape
+    limit, share = float32(LARGEST_SCORE), float32(1 / n_features)
+    for j in range(n):
+        i = rows[j] if rows.shape[0] else j
+        out = score[j]
+        out[:] = float32(0)
+        for d in range(n_features):
+            center, inverse = float32(mean[i, d]), float32(1 / np.sqrt(variance[i, d]))
+            row = x[j, d]
+            for b in range(n_flows):
+                z = (row[b] - center) * inverse
+                out[b] += z * z
+        for b in range(n_flows):
+            scaled = out[b] * share
+            out[b] = scaled if scaled < limit else limit
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _largest(x: Any, rows: Any, mean: Any, variance: Any, score: Any) -> None:
+    """Write the largest absolute z over the features of x `[n, n_features, n_flows]`."""
+    n, n_features, n_flows = x.shape
+    for j in range(n):
+        i = rows[j] if rows.shape[0] else j
+        out = score[j]
+        out[:] = float32(0)
+        for d in range(n_features):
+            center, inverse = float32(mean[i, d]), float32(1 / np.sqrt(variance[i, d]))
+            row = x[j, d]
+            for b in range(n_flows):
+                z = abs((row[b] - center) * inverse)
+                out[b] = z if z > out[b] else out[b]

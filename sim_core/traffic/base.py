@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 TCP, UDP, ICMP = 6, 17, 1
@@ -119,6 +120,15 @@ class Traffic(Protocol):
         self, step: int, flows: Flows, rows: NDArray[Any], columns: NDArray[Any]
     ) -> FlowRecords:
         """Return the records of `flows` at `(rows, columns)`; node `flows.first + row` saw them."""
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]  # numba has no types
+def mix(state: Any, part: Any) -> Any:
+    """Return 64 bits that depend on all bits of both (SplitMix64, Steele, Lea and Flood 2014)."""
+    state = state + part + np.uint64(0x9E3779B97F4A7C15)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))
 
 
 def scramble(*parts: NDArray[Any] | int) -> NDArray[np.uint64]:

@@ -2,79 +2,30 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
 from typing import Any
 
 import numpy as np
+from numba import float32, float64, njit, uint32
 from numpy.typing import NDArray
 
-from sim_core.config import ATTACK_FAMILIES, Campaign, ModelConfig, SyntheticTraffic
-from sim_core.randomness import BLOCK_NODES, Streams
+from sim_core.config import ATTACK_FAMILIES, GaussianTraffic, ModelConfig, SyntheticTraffic
+from sim_core.philox import WORDS, fill_normals, fill_words
+from sim_core.randomness import BLOCK_NODES, Purpose, Streams
 from sim_core.traffic.base import (
     REFERENCE_FLOWS,
     STEP_MILLISECONDS,
-    TCP,
-    UDP,
     FlowRecords,
     Flows,
     Target,
-    address,
-    scramble,
+    mix,
 )
+from sim_core.traffic.profiles import Profiles, gaussian_profiles, service_profiles
 
-FEATURES = (
-    "log10_bytes_out",
-    "log10_bytes_in",
-    "log10_packets",
-    "log10_duration",
-    "log10_destination_ports",
-    "syn_ratio",
-    "failed_ratio",
-    "interarrival_variation",
-)
-SERVICES = ("web", "dns", "mail", "backup", "iot")
-SERVICE_PROTOCOLS = (TCP, UDP, TCP, TCP, UDP)
-
-# Bytes, packets, seconds and ports as log10; ratios of packets; coefficient of variation.
-SERVICE_MEAN = np.array(
-    [
-        [3.0, 4.5, 1.5, 0.0, 0.30, 0.15, 0.03, 1.00],
-        [1.9, 2.3, 0.3, -1.5, 0.05, 0.02, 0.04, 0.80],
-        [4.2, 3.2, 1.4, 0.5, 0.10, 0.12, 0.03, 1.20],
-        [6.5, 3.8, 3.4, 2.0, 0.02, 0.02, 0.02, 0.30],
-        [2.3, 2.0, 0.7, -0.5, 0.02, 0.20, 0.06, 0.15],
-    ]
-)
-SERVICE_SD = np.array(
-    [
-        [0.45, 0.55, 0.30, 0.45, 0.15, 0.05, 0.02, 0.25],
-        [0.20, 0.30, 0.15, 0.35, 0.05, 0.02, 0.02, 0.25],
-        [0.55, 0.40, 0.30, 0.40, 0.08, 0.04, 0.02, 0.25],
-        [0.50, 0.40, 0.40, 0.35, 0.03, 0.02, 0.02, 0.10],
-        [0.20, 0.20, 0.15, 0.30, 0.03, 0.05, 0.03, 0.06],
-    ]
-)
-# Each family rides on the service that it looks like and shifts some of its features.
-FAMILY_CARRIER = {
-    "port_scan": "web",
-    "ddos": "web",
-    "brute_force": "mail",
-    "exfiltration": "web",
-    "beacon": "iot",
-    "worm": "web",
-}
-FAMILY_SHIFT = {
-    "port_scan": [-1.0, -2.0, -0.6, -1.0, 1.8, 0.55, 0.55, -0.5],
-    "ddos": [1.2, -1.5, 1.8, -0.8, 0.0, 0.60, 0.25, -0.8],
-    "brute_force": [-0.8, -0.5, 0.2, -0.4, 0.0, 0.25, 0.50, -0.9],
-    "exfiltration": [3.2, -0.8, 2.0, 1.8, 0.0, -0.08, 0.00, -0.5],
-    "beacon": [0.9, 0.4, 0.2, 0.8, 0.0, 0.00, 0.10, -0.1],
-    "worm": [0.4, -1.2, 0.4, -0.6, 1.1, 0.35, 0.35, -0.4],
-}
-RATIOS = [FEATURES.index("syn_ratio"), FEATURES.index("failed_ratio")]
-# Location and scale of an even mixture of the services: the unit that all features are given in.
-LOCATION = SERVICE_MEAN.mean(axis=0)
-SCALE = np.sqrt((SERVICE_SD**2 + (SERVICE_MEAN - LOCATION) ** 2).mean(axis=0))
 ATTACKERS_PER_CAMPAIGN = 16
+ATTACKERS, CLIENTS, NODES = (int(IPv4Address(a)) for a in ("203.0.113.0", "198.18.0.0", "10.0.0.0"))
+_PICK, _ATTACK, _NORMALS = 0, 1, 2
+"""Words of a flow: the service, whether it is an attack, then the features."""
 
 
 class Synthetic:
@@ -84,140 +35,253 @@ class Synthetic:
     configurations that differ there see the same benign traffic.
     """
 
-    feature_names = FEATURES
     families = ATTACK_FAMILIES
 
     def __init__(self, config: ModelConfig, streams: Streams) -> None:
-        """Draw what stays the same for the whole run: mixtures, and who is hit by which campaign."""
-        assert isinstance(config.traffic, SyntheticTraffic)
-        self._settings = config.traffic
+        """Keep the settings, and make the tables that flows are drawn from."""
+        settings = config.traffic
+        assert isinstance(settings, SyntheticTraffic | GaussianTraffic)
+        self._settings = settings
         self._n_nodes = config.simulation.nodes
         self._n_flows = config.simulation.flows_per_node
         self._streams = streams
-        campaigns = config.traffic.campaigns
-        self._mean, self._sd = _profiles(campaigns)
-        self._protocol = np.array(
-            SERVICE_PROTOCOLS + tuple(_carrier_protocol(c) for c in campaigns),
-            dtype=np.uint8,
-        )
-        alpha = np.full(len(SERVICES), config.traffic.mixture_alpha)
-        mixture = streams.per_node(
-            "mixture", self._n_nodes, lambda rng: rng.dirichlet(alpha, BLOCK_NODES)
-        )
-        self._cumulative = np.cumsum(mixture, axis=1)[:, :-1].astype(np.float32)
-        self._hit = streams.per_node(
-            "campaign",
-            self._n_nodes,
-            lambda rng: rng.random((BLOCK_NODES, len(campaigns))),
-        ) < np.array([c.node_share for c in campaigns])
+        self._profiles = _profiles_of(settings)
+        self._words: NDArray[np.uint32] | None = None
+        self._traits: dict[tuple[int, int], _Traits] = {}
+        self.feature_names = self._profiles.features
+        self.protocols = self._profiles.protocol
         self.targets = tuple(
-            Target(
-                f"{c.family}_{i}",
-                ATTACK_FAMILIES.index(c.family) + 1,
-                c.start,
-                c.duration,
-            )
-            for i, c in enumerate(campaigns)
+            Target(f"{c.family}_{i}", ATTACK_FAMILIES.index(c.family) + 1, c.start, c.duration)
+            for i, c in enumerate(settings.campaigns)
         )
 
-    def warmup(self) -> NDArray[np.float32]:
-        """Return each node's own benign flows `[n_nodes, warmup_flows, 8]`."""
-        pick, _, z = self._numbers("warmup", self._settings.warmup_flows, step=0)
-        return self._features(self._service(pick), z)
+    def warmup(self, first: int = 0, last: int | None = None) -> NDArray[np.float32]:
+        """Return each node's own benign flows `[n_nodes, warmup_flows, n_features]`."""
+        last = self._n_nodes if last is None else last
+        flows = Flows.empty(last - first, self._settings.warmup_flows, len(self.feature_names))
+        nobody = np.zeros((last - first, 0), dtype=np.float32)
+        self._draw("warmup", 0, first, flows, nobody, np.zeros(0, dtype=np.int64), None)
+        return flows.x
 
-    def draw(self, step: int) -> Flows:
-        """Return the flows of one step; campaigns that overlap take shares one after the other."""
-        pick, attack, z = self._numbers("traffic", self._n_flows, step=step)
-        origin = self._service(pick)
-        y = np.zeros(origin.shape, dtype=np.int16)
-        lower = np.zeros(self._n_nodes, dtype=np.float32)
+    def draw(
+        self,
+        step: int,
+        first: int = 0,
+        last: int | None = None,
+        *,
+        infected: NDArray[np.bool_] | None = None,
+        into: Flows | None = None,
+    ) -> Flows:
+        """Return flows; campaigns that overlap take shares one after the other."""
+        last = self._n_nodes if last is None else last
+        n_nodes = last - first
+        if into is None:
+            into = Flows.empty(n_nodes, self._n_flows, len(self.feature_names))
+        flows = Flows(into.x[:n_nodes], into.y[:n_nodes], into.origin[:n_nodes], first)
+        hit = self._traits_of(first, last).hit
+        active, bounds = [], []
+        upper = np.zeros(n_nodes, dtype=np.float32)
         for index, campaign in enumerate(self._settings.campaigns):
             if not campaign.start <= step < campaign.start + campaign.duration:
                 continue
-            upper = lower + np.where(self._hit[:, index], np.float32(campaign.flow_share), 0)
-            chosen = (attack >= lower[:, None]) & (attack < upper[:, None])
-            origin[chosen] = len(SERVICES) + index
-            y[chosen] = self.targets[index].family
-            lower = upper.astype(np.float32)
-        return Flows(self._features(origin, z), y, origin)
+            if campaign.spread == "worm":
+                assert infected is not None, "worms need to be told who is infected"
+                here = infected[index]
+            else:
+                here = hit[:, index]
+            upper = upper + here * np.float32(campaign.flow_share)
+            active.append(index)
+            bounds.append(upper)
+        bound = np.stack(bounds, axis=1) if bounds else np.zeros((n_nodes, 0), dtype=np.float32)
+        shift = self._shift(step, first, last)
+        self._draw("traffic", step, first, flows, bound, np.array(active, dtype=np.int64), shift)
+        return flows
 
     def references(self) -> NDArray[np.float32]:
-        """Return flows of each campaign `[n_campaigns, 64, 8]`."""
-        n_campaigns = len(self._settings.campaigns)
-        rng = self._streams.generator("reference")
-        z = rng.standard_normal((n_campaigns, REFERENCE_FLOWS, len(FEATURES)), dtype=np.float32)
-        origin = np.broadcast_to(
-            np.arange(n_campaigns, dtype=np.int32)[:, None] + len(SERVICES),
-            (n_campaigns, REFERENCE_FLOWS),
-        )
-        return self._features(origin, z)
+        """Return flows of each campaign `[n_campaigns, 64, n_features]`."""
+        profiles, n_campaigns = self._profiles, len(self.targets)
+        shape = n_campaigns, REFERENCE_FLOWS, len(self.feature_names)
+        z = self._streams.generator("reference").standard_normal(shape, dtype=np.float32)
+        rows = np.arange(n_campaigns) + profiles.n_services
+        x = profiles.mean[rows][:, None] + profiles.sd[rows][:, None] * z
+        clipped: NDArray[np.float32] = np.clip(x, profiles.low, profiles.high)
+        return clipped
 
     def describe(
-        self, step: int, flows: Flows, nodes: NDArray[Any], columns: NDArray[Any]
+        self, step: int, flows: Flows, rows: NDArray[Any], columns: NDArray[Any]
     ) -> FlowRecords:
         """Return records: attackers come from a few addresses per campaign, 203.0.113.0 on."""
-        noise = scramble(nodes, columns, step)
-        origin = flows.origin[nodes, columns]
-        campaign = np.maximum(origin - len(SERVICES), 0)
-        attacker = address(
-            "203.0.113.0",
-            campaign * ATTACKERS_PER_CAMPAIGN
-            + (noise % np.uint64(ATTACKERS_PER_CAMPAIGN)).astype(np.int64),
+        profiles, n = self._profiles, len(rows)
+        records = FlowRecords(
+            timestamp=np.empty(n, dtype=np.int64),
+            source_ip=np.empty(n, dtype=np.uint32),
+            destination_ip=np.empty(n, dtype=np.uint32),
+            bytes_transferred=np.empty(n, dtype=np.int64),
+            protocol=np.empty(n, dtype=np.uint8),
         )
-        client = address("198.18.0.0", noise % np.uint64(1 << 17))
-        volume = flows.x[nodes, columns, 0].astype(np.float64) * SCALE[0] + LOCATION[0]
-        return FlowRecords(
-            timestamp=step * STEP_MILLISECONDS
-            + (noise >> np.uint64(20)).astype(np.int64) % STEP_MILLISECONDS,
-            source_ip=np.where(origin >= len(SERVICES), attacker, client),
-            destination_ip=address("10.0.0.0", nodes),
-            bytes_transferred=np.rint(10.0 ** np.minimum(volume, 15)).astype(np.int64),
-            protocol=self._protocol[origin],
+        _describe(
+            step, flows.first, np.asarray(rows), np.asarray(columns), flows.origin, flows.x,
+            profiles.protocol, profiles.n_services, profiles.bytes_scale, profiles.bytes_location,
+            records.timestamp, records.source_ip, records.destination_ip,
+            records.bytes_transferred, records.protocol,
+        )  # fmt: skip
+        return records
+
+    def _draw(
+        self,
+        purpose: Purpose,
+        step: int,
+        first: int,
+        flows: Flows,
+        bound: NDArray[np.float32],
+        active: NDArray[np.int64],
+        shift: NDArray[np.float32] | None,
+    ) -> None:
+        n_nodes, n_flows, n_features = flows.x.shape
+        words = self._scratch(n_nodes, -(-(n_features + _NORMALS) // WORDS), n_flows)
+        key = self._streams.key(purpose)
+        x = flows.x.transpose(0, 2, 1)
+        fill_words(words, first, step, *key)
+        fill_normals(x, words, _NORMALS, first, step, *key)
+        family = np.array([t.family for t in self.targets], dtype=np.int16)
+        traits, profiles = self._traits_of(first, first + n_nodes), self._profiles
+        _make_flows(
+            x, flows.y, flows.origin, words, traits.cumulative, bound, active, family,
+            profiles.mean, profiles.sd, profiles.low, profiles.high,
+            np.zeros((0, n_features), dtype=np.float32) if shift is None else shift,
+        )  # fmt: skip
+
+    def _scratch(self, n_nodes: int, n_calls: int, n_flows: int) -> NDArray[np.uint32]:
+        """Return room for words, kept for the next step."""
+        size = n_nodes * n_calls * WORDS * n_flows
+        if self._words is None or self._words.size < size:
+            self._words = np.empty(size, dtype=np.uint32)
+        return self._words[:size].reshape(n_nodes, n_calls, WORDS, n_flows)
+
+    def _shift(self, step: int, first: int, last: int) -> NDArray[np.float32] | None:
+        """Return what drift and day cycle add to each node's features, None without them."""
+        settings = self._settings
+        if settings.drift == 0 and settings.day_amplitude == 0:
+            return None
+        drifted = self._traits_of(first, last).direction * (settings.drift * step / 1_000)
+        day = settings.day_amplitude * np.sin(
+            2 * np.pi * (step % settings.day_steps) / settings.day_steps
         )
+        return (drifted + self._profiles.is_volume * day).astype(np.float32)
 
-    def _numbers(
-        self, purpose: Any, n_flows: int, *, step: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """Return two uniforms `[n_nodes, n_flows]` and normals `[n_nodes, n_flows, 8]`."""
-        n_blocks = -(-self._n_nodes // BLOCK_NODES)
-        uniforms = np.empty((n_blocks, 2, BLOCK_NODES, n_flows), dtype=np.float32)
-        normals = np.empty((n_blocks, BLOCK_NODES, n_flows, len(FEATURES)), dtype=np.float32)
-        for block in range(n_blocks):
-            rng = self._streams.generator(purpose, block=block, step=step)
-            rng.random(out=uniforms[block], dtype=np.float32)
-            rng.standard_normal(out=normals[block], dtype=np.float32)
-        flat = uniforms.transpose(1, 0, 2, 3).reshape(2, -1, n_flows)[:, : self._n_nodes]
-        z = normals.reshape(-1, n_flows, len(FEATURES))[: self._n_nodes]
-        return flat[0], flat[1], z
+    def _traits_of(self, first: int, last: int) -> _Traits:
+        """Return what stays the same for these nodes, drawn when first asked for."""
+        found = self._traits.get((first, last))
+        if found is None:
+            found = _Traits(
+                self._mixture(first, last),
+                self._hit(first, last),
+                np.sign(
+                    self._streams.normals(
+                        "drift", last - first, len(self.feature_names), first=first
+                    )
+                ),
+            )
+            self._traits[first, last] = found
+        return found
 
-    def _service(self, pick: NDArray[np.float32]) -> NDArray[np.int32]:
-        above = pick[..., None] >= self._cumulative[:, None, :]
-        service: NDArray[np.int32] = above.sum(axis=-1, dtype=np.int32)
-        return service
+    def _mixture(self, first: int, last: int) -> NDArray[np.float32]:
+        """Return the cumulative shares of all services but the last `[n_nodes, n_services - 1]`."""
+        if not isinstance(self._settings, SyntheticTraffic):
+            return np.zeros((last - first, 0), dtype=np.float32)
+        alpha = np.full(self._profiles.n_services, self._settings.mixture_alpha)
+        start = first // BLOCK_NODES
+        parts = [
+            self._streams.generator("mixture", block=block).dirichlet(alpha, BLOCK_NODES)
+            for block in range(start, -(-last // BLOCK_NODES))
+        ]
+        mixture = np.concatenate(parts)[first - start * BLOCK_NODES :][: last - first]
+        return np.cumsum(mixture, axis=1)[:, :-1].astype(np.float32)
 
-    def _features(self, origin: NDArray[np.int32], z: NDArray[np.float32]) -> NDArray[np.float32]:
-        x: NDArray[np.float32] = self._mean[origin]
-        x += self._sd[origin] * z
-        for ratio in RATIOS:  # a share of packets stays between 0 and 1
-            low, high = (np.array([0.0, 1.0]) - LOCATION[ratio]) / SCALE[ratio]
-            np.clip(x[..., ratio], np.float32(low), np.float32(high), out=x[..., ratio])
-        return x
-
-
-def _profiles(
-    campaigns: tuple[Campaign, ...],
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return standardised mean and sd `[5 + n_campaigns, 8]`: the services, then the campaigns."""
-    mean, sd = [*SERVICE_MEAN], [*SERVICE_SD]
-    for campaign in campaigns:
-        carrier = SERVICES.index(FAMILY_CARRIER[campaign.family])
-        shift = np.array(FAMILY_SHIFT[campaign.family])
-        mean.append(SERVICE_MEAN[carrier] + campaign.intensity * shift)
-        sd.append(SERVICE_SD[carrier])
-    standard_mean = (np.array(mean) - LOCATION) / SCALE
-    standard_sd = np.array(sd) / SCALE
-    return standard_mean.astype(np.float32), standard_sd.astype(np.float32)
+    def _hit(self, first: int, last: int) -> NDArray[np.bool_]:
+        """Return which nodes the static campaigns hit `[n_nodes, n_campaigns]`."""
+        share = np.array([c.node_share for c in self._settings.campaigns])
+        hit: NDArray[np.bool_] = (
+            self._streams.uniforms("campaign", last - first, len(share), first=first) < share
+        )
+        return hit
 
 
-def _carrier_protocol(campaign: Campaign) -> int:
-    return SERVICE_PROTOCOLS[SERVICES.index(FAMILY_CARRIER[campaign.family])]
+class _Traits:
+    """What stays the same for some nodes during a run."""
+
+    __slots__ = ("cumulative", "direction", "hit")
+
+    def __init__(
+        self,
+        cumulative: NDArray[np.float32],
+        hit: NDArray[np.bool_],
+        direction: NDArray[np.float32],
+    ) -> None:
+        self.cumulative, self.hit, self.direction = cumulative, hit, direction
+
+
+def _profiles_of(settings: SyntheticTraffic | GaussianTraffic) -> Profiles:
+    if isinstance(settings, GaussianTraffic):
+        return gaussian_profiles(settings.campaigns, settings.features)
+    return service_profiles(settings.campaigns)
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]  # numba has no types
+def _make_flows(
+    x: Any, y: Any, origin: Any, words: Any, cumulative: Any, bound: Any, active: Any,
+    family: Any, mean: Any, sd: Any, low: Any, high: Any, shift: Any,
+) -> None:  # fmt: skip
+    """Turn normals `x` `[n_nodes, n_features, n_flows]` into flows of services and campaigns."""
+    n_nodes, n_features, n_flows = x.shape
+    n_above, n_active = cumulative.shape[1], active.shape[0]
+    n_services = n_above + 1
+    unit = float32(2.0**-24)
+    for i in range(n_nodes):
+        pick, attack = words[i, 0, _PICK], words[i, 0, _ATTACK]
+        for b in range(n_flows):
+            u = float32(np.int32(pick[b] >> uint32(8))) * unit
+            service = 0
+            for k in range(n_above):
+                service += u >= cumulative[i, k]
+            origin[i, b] = service
+            y[i, b] = 0
+        if n_active > 0 and bound[i, n_active - 1] > 0:
+            for b in range(n_flows):
+                u = float32(np.int32(attack[b] >> uint32(8))) * unit
+                for k in range(n_active):
+                    if u < bound[i, k]:
+                        origin[i, b] = n_services + active[k]
+                        y[i, b] = family[active[k]]
+                        break
+        for d in range(n_features):
+            add = shift[i, d] if shift.shape[0] > 0 else float32(0)
+            lowest, highest = low[d], high[d]
+            row, source = x[i, d], origin[i]
+            for b in range(n_flows):
+                value = mean[source[b], d] + sd[source[b], d] * row[b] + add
+                row[b] = min(max(value, lowest), highest)
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _describe(
+    step: int, first: int, rows: Any, columns: Any, origin: Any, x: Any, protocols: Any,
+    n_services: int, bytes_scale: Any, bytes_location: Any, timestamp: Any, source_ip: Any,
+    destination_ip: Any, bytes_transferred: Any, protocol: Any,
+) -> None:  # fmt: skip
+    """Write the records of the flows at (rows, columns)."""
+    for k in range(rows.shape[0]):
+        i, b = rows[k], columns[k]
+        node, row = first + i, origin[i, b]
+        noise = mix(mix(mix(np.uint64(0), np.uint64(node)), np.uint64(b)), np.uint64(step))
+        late = (noise >> np.uint64(20)) % np.uint64(STEP_MILLISECONDS)
+        timestamp[k] = step * STEP_MILLISECONDS + np.int64(late)
+        if row >= n_services:
+            pick = np.int64(noise % np.uint64(ATTACKERS_PER_CAMPAIGN))
+            source_ip[k] = ATTACKERS + (row - n_services) * ATTACKERS_PER_CAMPAIGN + pick
+        else:
+            source_ip[k] = CLIENTS + np.int64(noise % np.uint64(1 << 17))
+        destination_ip[k] = NODES + node
+        digits = min(float64(x[i, b, 0]) * bytes_scale + bytes_location, 15.0)
+        bytes_transferred[k] = np.int64(np.rint(10.0**digits))
+        protocol[k] = protocols[row]

@@ -1,0 +1,12 @@
+"""Benchmark suites: a name each, and the groups of cases that it measures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flows.benchmark import Group
+from flows.suites.step import step_suite
+
+SUITES: dict[str, Callable[[], list[Group]]] = {"step": step_suite}
+
+__all__ = ["SUITES"]
