@@ -154,6 +154,24 @@ def benchmark(
         write_report(report, output)
 
 
+@app.command()
+def laws(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME ...]", help="Laws; without any, all.")
+    ] = None,
+    replicates: Annotated[int | None, typer.Option(min=2, help="Runs of each point.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Markdown page to write.")] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    debug: DebugOption = False,
+) -> None:
+    """Run the studies of laws, and show what is measured beside the exact values."""
+    del debug
+    from flows.laws import check_laws
+
+    if not check_laws(names or [], workspace, Console(), replicates=replicates, output=output):
+        raise typer.Exit(1)
+
+
 def main() -> None:
     """Run the command line; every error ends as a paragraph on stderr and an exit code."""
     signal.signal(signal.SIGTERM, _terminate)

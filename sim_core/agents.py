@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import mesa
 import numpy as np
@@ -73,6 +73,7 @@ class NodeAgent(mesa.Agent):  # type: ignore[misc]  # mesa 3.3 ships without typ
     def neighbours(self) -> tuple[int, ...]:
         """Nodes that it can send to."""
         graph = self.model.topology.neighbours(self.model.state.network)
+        others: NDArray[Any]
         if graph is None:
             others = np.delete(np.arange(self.model.config.simulation.nodes), self.node)
         else:

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 
 from sim_core.config import ModelConfig
@@ -22,6 +23,16 @@ KEEPING = frozenset(
         "checkpoint.py",
         "growth.py",
         "identity.py",
+        "laws/__init__.py",
+        "laws/catalogue.py",
+        "laws/charts.py",
+        "laws/epidemic.py",
+        "laws/findings.py",
+        "laws/gossip.py",
+        "laws/readings.py",
+        "laws/scores.py",
+        "laws/table.py",
+        "laws/votes.py",
         "plan.py",
         "results.py",
         "simulate.py",
@@ -51,7 +62,7 @@ def content_hash(value: Any) -> str:
 
 @cache
 def model_version() -> str:
-    """Return what results depend on besides configuration: this package's code, and numpy.
+    """Return what results depend on besides configuration: this package's code, numpy, numba.
 
     The code of the model counts, as syntax trees without docstrings: comments, formatting and
     prose change nothing, nor does code that keeps, checks or compares results.
@@ -61,7 +72,7 @@ def model_version() -> str:
         for path in sorted(PACKAGE.rglob("*.py"))
         if (name := path.relative_to(PACKAGE).as_posix()) not in KEEPING
     }
-    return content_hash({"code": trees, "numpy": np.__version__})
+    return content_hash({"code": trees, "numpy": np.__version__, "numba": numba.__version__})
 
 
 def syntax_without_docstrings(source: str) -> str:
@@ -125,6 +136,7 @@ def result_relevant(config: ModelConfig) -> dict[str, Any]:
     relevant = config.model_dump(mode="json", include=set(ModelConfig.model_fields))
     del relevant["simulation"]["steps"]
     relevant["traffic"].pop("path", None)
+    relevant["topology"].pop("path", None)
     relevant["data"] = data_hashes(config)
     return relevant
 

@@ -17,7 +17,7 @@ TP, FP, TN, FN = 0, 1, 2, 3
 EVERYONE, HONEST = 0, 1
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]  # numba has no types
+@njit(cache=True, nogil=True)
 def flag_flows(
     x: Any, score: Any, threshold: Any, up: Any, blacklist: Any,
     number: Any, centroid: Any, scale: Any, radius: Any, matched: Any, flagged: Any,
@@ -62,7 +62,7 @@ def flag_flows(
             flagged[i, b] = matched[i, b] | (score[i, b] > threshold[i])
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def tally(
     y: Any, score: Any, matched: Any, flagged: Any, up: Any, honest: Any, step: int,
     counts: Any, blocked: Any, caught: Any, alarms: Any, first_alarm: Any, histogram: Any,
@@ -119,7 +119,7 @@ def tally(
                 ] += 1
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def remember(recent: Any, count: Any, x: Any, flagged: Any, up: Any) -> None:
     """Write each node's last unflagged flows into its ring `[n_nodes, 32, n_features]`."""
     n_nodes, n_features, n_flows = x.shape
@@ -141,7 +141,7 @@ def remember(recent: Any, count: Any, x: Any, flagged: Any, up: Any) -> None:
         count[i] += total
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def find_support(matched: Any, flagged: Any, able: Any, support: Any, count: Any) -> None:
     """Write the flagged flows that no held signature explains, and how many, of able nodes."""
     n_nodes, n_flows = flagged.shape
@@ -156,7 +156,7 @@ def find_support(matched: Any, flagged: Any, able: Any, support: Any, count: Any
         count[i] = found
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def draft_signatures(
     rows: Any, support: Any, x: Any, y: Any, score: Any, threshold: Any, protocol: Any,
     min_scale: Any, n_support: Any, centroid: Any, scale: Any, confidence: Any, is_true: Any,
@@ -222,7 +222,7 @@ def draft_signatures(
         protocols[:] = 0
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def count_neighbours(
     recent: Any, count: Any, nodes: Any, rows: Any, centroid: Any, scale: Any, radius: Any,
     unseen_radius: Any, covered: Any, near: Any,
@@ -256,10 +256,50 @@ def count_neighbours(
             near[k] += distance <= wide
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def put_on_blacklists(blacklist: Any, count: Any, node: Any, number: Any) -> None:
     """Put signatures into their nodes' rings, in this order; the oldest gives way."""
     for k in range(node.shape[0]):
         i = node[k]
         blacklist[i, count[i] % blacklist.shape[1]] = number[k]
         count[i] += 1
+
+
+@njit(cache=True, nogil=True)
+def find_places(flagged: Any, row: Any, column: Any) -> None:
+    """Write the places that are set, in order; there are as many as `row` has entries."""
+    k = 0
+    for i in range(flagged.shape[0]):
+        for b in range(flagged.shape[1]):
+            if flagged[i, b]:
+                row[k], column[k] = i, b
+                k += 1
+
+
+@njit(cache=True, nogil=True)
+def write_alerts(
+    alerts: Any, step: int, first: int, row: Any, column: Any, score: Any, matched: Any,
+    timestamp: Any, source_ip: Any, destination_ip: Any, bytes_transferred: Any, protocol: Any,
+) -> None:  # fmt: skip
+    """Write one record of `ledger.blocks.ALERT` for each flow at (row, column)."""
+    for k in range(row.shape[0]):
+        i, b = row[k], column[k]
+        alert = alerts[k]
+        alert.step = step
+        alert.node = first + i
+        alert.flow = b
+        alert.score = score[i, b]
+        alert.matched = matched[i, b]
+        alert.timestamp = timestamp[k]
+        alert.source_ip = source_ip[k]
+        alert.destination_ip = destination_ip[k]
+        alert.bytes_transferred = bytes_transferred[k]
+        alert.protocol = protocol[k]
+
+
+@njit(cache=True, nogil=True)
+def find_ordinary(flagged: Any, up: Any, ordinary: Any) -> None:
+    """Write which flows of nodes that are up were not flagged `[n_nodes, n_flows]`."""
+    for i in range(flagged.shape[0]):
+        for b in range(flagged.shape[1]):
+            ordinary[i, b] = up[i] & (not flagged[i, b])

@@ -124,7 +124,7 @@ def respond(
     number = proposals.number[arrived.row]
     put_on_blacklists(state.blacklist, state.blacklist_count, arrived.node, number)
     state.received = np.stack([arrived.node, number])
-    _judge(
+    move_reputations(
         state.reputation, fresh, proposals.outcome, proposals.proposer, proposals.voters,
         proposals.ballots,
     )  # fmt: skip
@@ -198,7 +198,7 @@ def immune_nodes(state: State) -> Mask:
     return immune
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]  # numba has no types
+@njit(cache=True, nogil=True)
 def _immune(blacklist: Any, number: Any, covers: Any, enough: int, immune: Any) -> None:
     for i in range(blacklist.shape[0]):
         for t in range(covers.shape[1]):
@@ -213,7 +213,7 @@ def _immune(blacklist: Any, number: Any, covers: Any, enough: int, immune: Any) 
             immune[i, t] = count >= enough
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _mark_held(blacklist: Any, number: Any, held: Any) -> None:
     """Set `held` for each of the numbers (ascending) that is in a blacklist."""
     for i in range(blacklist.shape[0]):
@@ -222,7 +222,7 @@ def _mark_held(blacklist: Any, number: Any, held: Any) -> None:
                 held[np.searchsorted(number, blacklist[i, slot])] = True
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _tally(ballots: Any, voters: Any, weight: Any, counts: Any) -> None:
     for p in range(ballots.shape[0]):
         for seat in range(ballots.shape[1]):
@@ -231,8 +231,8 @@ def _tally(ballots: Any, voters: Any, weight: Any, counts: Any) -> None:
                 counts[_REGISTERED, p] += weight[voters[p, seat]]
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _judge(
+@njit(cache=True, nogil=True)
+def move_reputations(
     reputation: Any, rows: Any, outcome: Any, proposer: Any, voters: Any, ballots: Any
 ) -> None:
     """Move reputations towards voters and proposers that agreed with the decisions in `rows`."""

@@ -38,7 +38,7 @@ def _layers() -> tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.float
 _INNER, _WIDTH, _DENSITY = _layers()
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]  # numba has no types
+@njit(inline="always")
 def philox4x32(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
     """Return the four words of one counter under one key, all uint32."""
     for _ in range(10):
@@ -53,7 +53,7 @@ def philox4x32(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
     return c0, c1, c2, c3
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def fill_words(out: Any, first_node: int, step: int, k0: Any, k1: Any) -> None:
     """Fill uint32 `[n_nodes, n_calls, 4, n_items]` with the words of these nodes at this step."""
     n_nodes, n_calls, _, n_items = out.shape
@@ -66,14 +66,14 @@ def fill_words(out: Any, first_node: int, step: int, k0: Any, k1: Any) -> None:
                 )
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def pick_words(out: Any, node: Any, step: Any, k0: Any, k1: Any) -> None:
     """Fill uint32 `[n]` with word 0 of item 0 of `node[k]` at `step[k]`."""
     for k in range(out.shape[0]):
         out[k] = philox4x32(uint32(0), uint32(0), uint32(node[k]), uint32(step[k]), k0, k1)[0]
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _outside(
     layer: Any, x: Any, call: Any, item: Any, node: Any, step: Any, k0: Any, k1: Any
 ) -> Any:
@@ -96,7 +96,7 @@ def _outside(
             return x
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def fill_normals(
     out: Any, words: Any, first_word: int, first_node: int, step: int, k0: Any, k1: Any
 ) -> None:

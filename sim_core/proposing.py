@@ -108,7 +108,7 @@ class _Known:
         )
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]  # numba has no types
+@njit(cache=True, nogil=True)
 def _is_within(point: Any, centroid: Any, scale: Any, limit: Any) -> Any:
     distance = float32(0)
     for d in range(point.shape[0]):
@@ -119,7 +119,7 @@ def _is_within(point: Any, centroid: Any, scale: Any, limit: Any) -> Any:
     return distance <= limit
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _match_drafts(
     order: Any, node: Any, centroid: Any, scale: Any, known: Any, proposer: Any,
     known_centroid: Any, known_scale: Any, is_open: Any, radius: Any, shared: Any, next_number: int,

@@ -96,7 +96,8 @@ class Streams:
         >>> bool((streams.uniforms("churn", 5)[3:] == streams.uniforms("churn", 2, first=3)).all())
         True
         """
-        return self.words(purpose, n_nodes, width, first=first, step=step) * UNIT
+        words = self.words(purpose, n_nodes, width, first=first, step=step)
+        return words.astype(np.float64) * UNIT
 
     def normals(
         self, purpose: Purpose, n_nodes: int, width: int, *, first: int = 0, step: int = 0

@@ -7,10 +7,8 @@ those of several shards in node order gives the same bits for any number of shar
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,7 +19,8 @@ from sim_core.adversaries import Adversary, make_adversary
 from sim_core.adversaries.strategies import Ballot
 from sim_core.config import ModelConfig
 from sim_core.detectors import initial_thresholds, make_detector, thresholds_of_step
-from sim_core.ledger.blocks import ALERT, Entries, make_entries
+from sim_core.detectors.base import Stationary
+from sim_core.ledger.blocks import ALERT, Entries, alert_parts
 from sim_core.randomness import BLOCK_NODES, Streams
 from sim_core.state import RECENT_FLOWS, SCORE_BINS, Nodes, Signatures, Table
 from sim_core.traffic import Flows, Traffic, make_traffic
@@ -197,6 +196,7 @@ class NodeShard:
         self.detector = make_detector(config.detector, streams)
         self.adversary: Adversary = make_adversary(config)
         self.is_central = config.dissemination.kind == "centralised"
+        self._is_chart = getattr(type(self.detector), "advance", None) is not Stationary.advance
         self._liars = liars[self.first : self.last]
         self._keeps_alerts = keeps_alerts
         self._histogram = np.zeros((2, SCORE_BINS), dtype=np.int64)
@@ -205,8 +205,8 @@ class NodeShard:
         fitting = CHUNK_FLOATS // (n_flows * n_features) // BLOCK_NODES * BLOCK_NODES
         self._chunk = size if self.is_central else min(size, max(BLOCK_NODES, fitting))
         self._flows = Flows.empty(self._chunk, n_flows, n_features)
-        self._matched, self._flagged, self._support = (
-            np.zeros((self._chunk, n_flows), dtype=np.bool_) for _ in range(3)
+        self._matched, self._flagged, self._support, self._ordinary = (
+            np.zeros((self._chunk, n_flows), dtype=np.bool_) for _ in range(4)
         )
         self._n_support = np.zeros(self._chunk, dtype=np.int64)
         self.score = np.zeros((0, n_flows), dtype=np.float32)
@@ -301,7 +301,8 @@ class NodeShard:
             orders.step, first, first + size, infected=orders.infected, into=self._flows
         )
         x, x_seen = flows.by_feature, self._seen(flows.x)
-        self.score = self.detector.score(nodes.detector, x_seen).reshape(flows.y.shape)
+        score = self.detector.score(nodes.detector, x_seen)
+        self.score = score.reshape(flows.y.shape[0], flows.y.shape[1])
         settings = self.config.detector
         threshold = thresholds_of_step(settings.threshold, nodes.threshold, self.score)
         matched, flagged = self._matched[:size], self._flagged[:size]
@@ -317,16 +318,21 @@ class NodeShard:
             step.histogram if orders.wants_histogram
             else self._histogram if orders.counts_histogram else _NO_HISTOGRAM,
         )  # fmt: skip
-        alarmed = (self.score > threshold[:, None]).any(axis=1) & orders.up
-        self.detector.advance(nodes.detector, x_seen, self._as_seen(alarmed[:, None]).any(axis=1))
+        if self._is_chart:
+            alarmed = (self.score > threshold[:, None]).any(axis=1) & orders.up
+            if self.is_central:
+                alarmed = np.array([alarmed.any()])
+            self.detector.advance(nodes.detector, x_seen, alarmed)
         if settings.learn:
-            ordinary = ~flagged & orders.up[:, None]
+            ordinary = self._ordinary[:size]
+            passes.find_ordinary(flagged, orders.up, ordinary)
             self.detector.learn(nodes.detector, x_seen, self._as_seen(ordinary))
         passes.remember(nodes.recent, nodes.recent_count, x, flagged, orders.up)
         rows = self._supported(orders, start, stop, matched, flagged)
         if rows.size:
             drafts.append(self._draft(rows, flows, x, threshold, first))
-        self._raise_alerts(orders.step, flows, matched, flagged, parts, alerts)
+        n_flagged = int(step.alarms[start:stop].sum())
+        self._raise_alerts(orders.step, flows, matched, flagged, n_flagged, parts, alerts)
 
     def _seen(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return flows `[n_detectors, n_flows, n_features]`: the centre sees all as its own."""
@@ -374,30 +380,22 @@ class NodeShard:
         flows: Flows,
         matched: Mask,
         flagged: Mask,
+        n_flagged: int,
         parts: list[tuple[bytes, int]],
         alerts: list[Entries],
     ) -> None:
         """Add an alert for each flagged flow, in order of node and flow, and each block's digest."""
-        row, flow = np.nonzero(flagged)
-        if not row.size:
+        if n_flagged == 0:
             return
+        row, flow = np.empty((2, n_flagged), dtype=np.int64)
+        passes.find_places(flagged, row, flow)
         records = self.traffic.describe(step, flows, row, flow)
-        node = row + flows.first
-        entries = make_entries(
-            ALERT,
-            len(row),
-            step=step,
-            node=node,
-            flow=flow,
-            score=self.score[row, flow],
-            matched=matched[row, flow],
-            timestamp=records.timestamp,
-            source_ip=records.source_ip,
-            destination_ip=records.destination_ip,
-            bytes_transferred=records.bytes_transferred,
-            protocol=records.protocol,
-        )
-        parts.extend(digest_blocks(entries))
+        entries = np.empty(n_flagged, dtype=ALERT)
+        passes.write_alerts(
+            entries, step, flows.first, row, flow, self.score, matched, records.timestamp,
+            records.source_ip, records.destination_ip, records.bytes_transferred, records.protocol,
+        )  # fmt: skip
+        parts.extend(alert_parts(entries))
         if self._keeps_alerts:
             alerts.append(entries)
 
@@ -479,10 +477,3 @@ def _joined(drafts: Sequence[Drafts], n_features: int) -> Drafts:
     return Drafts(
         **{f.name: np.concatenate([getattr(d, f.name) for d in drafts]) for f in fields(Drafts)}
     )
-
-
-def digest_blocks(alerts: Entries) -> list[tuple[bytes, int]]:
-    """Return SHA-256 and number of the alerts of each block of 64 nodes that has any."""
-    block = alerts["node"] // BLOCK_NODES
-    edges = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), len(alerts)]
-    return [(hashlib.sha256(alerts[a:b].tobytes()).digest(), b - a) for a, b in pairwise(edges)]

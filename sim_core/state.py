@@ -209,7 +209,7 @@ class State:
             "step": int(arrays["step"]),
             "next_proposal": int(arrays["next_proposal"]),
         }
-        rest = {f.name: arrays[f.name] for f in fields(cls) if f.name not in values}
+        rest: dict[str, Any] = {f.name: arrays[f.name] for f in fields(cls) if f.name not in values}
         return cls(**values, **rest)
 
 

@@ -99,4 +99,4 @@ def luck(
     """Return a uniform number per pair, which belongs to (proposal, node) for good."""
     out = np.empty(len(row), dtype=np.uint32)
     pick_words(out, node, proposals.number[row] + 1, *streams.key(purpose))
-    return out * UNIT
+    return out.astype(np.float64) * UNIT

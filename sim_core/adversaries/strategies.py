@@ -9,8 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sim_core.config import ModelConfig, SignatureConfig
-from sim_core.randomness import BLOCK_NODES, Streams
+from sim_core.config import ModelConfig, RandomVoterAdversary, SignatureConfig
+
+Mask = NDArray[np.bool_]
+Ballots = NDArray[np.uint8]
 
 
 class Ballot(IntEnum):
@@ -22,23 +24,35 @@ class Ballot(IntEnum):
     ABSTAIN = 3
 
 
+NONE, ACCEPT, REJECT, ABSTAIN = (np.uint8(ballot) for ballot in Ballot)
+
+
 class Adversary(Protocol):
-    """Changes to the honest protocol, applied to the liars alone."""
+    """Changes to the honest protocol, applied to the liars alone; they never see the truth."""
 
     def supporting_flows(
         self,
-        support: NDArray[np.bool_],
+        support: Mask,
         score: NDArray[np.float32],
-        flagged: NDArray[np.bool_],
+        flagged: Mask,
         config: SignatureConfig,
-    ) -> NDArray[np.bool_]:
+    ) -> Mask:
         """Return the flows that the liars make signatures of.
 
         `support` `[n_liars, n_flows]` are the flows that an honest node in their place would use.
         """
 
-    def ballots(self, opinion: NDArray[np.uint8], own: NDArray[np.bool_]) -> NDArray[np.uint8]:
-        """Return the liars' ballots from their honest opinions; `own`: they are the proposer."""
+    def ballots(
+        self, opinion: Ballots, *, own: Mask, by_liar: Mask, luck: NDArray[np.float64]
+    ) -> Ballots:
+        """Return the liars' ballots; `Ballot.NONE` where one casts nothing.
+
+        Args:
+            opinion: What an honest node in their place would vote `[n_pairs]`.
+            own: Whether the proposal is the voter's own.
+            by_liar: Whether a liar has made it.
+            luck: A uniform number that belongs to voter and proposal.
+        """
 
 
 class Honest:
@@ -46,31 +60,69 @@ class Honest:
 
     def supporting_flows(
         self,
-        support: NDArray[np.bool_],
+        support: Mask,
         score: NDArray[np.float32],
-        flagged: NDArray[np.bool_],
+        flagged: Mask,
         config: SignatureConfig,
-    ) -> NDArray[np.bool_]:
+    ) -> Mask:
         """Return `support` unchanged."""
         del score, flagged, config
         return support
 
-    def ballots(self, opinion: NDArray[np.uint8], own: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    def ballots(
+        self, opinion: Ballots, *, own: Mask, by_liar: Mask, luck: NDArray[np.float64]
+    ) -> Ballots:
         """Return the honest opinion."""
-        del own
+        del own, by_liar, luck
         return opinion
+
+
+class Silent(Honest):
+    """Never proposes and never votes: a crash fault that still counts as registered."""
+
+    def supporting_flows(
+        self,
+        support: Mask,
+        score: NDArray[np.float32],
+        flagged: Mask,
+        config: SignatureConfig,
+    ) -> Mask:
+        """Return no flows."""
+        del score, flagged, config
+        return np.zeros_like(support)
+
+    def ballots(
+        self, opinion: Ballots, *, own: Mask, by_liar: Mask, luck: NDArray[np.float64]
+    ) -> Ballots:
+        """Return no ballot for anything."""
+        del own, by_liar, luck
+        return np.full_like(opinion, NONE)
+
+
+class RandomVoter(Honest):
+    """Votes by lot, and proposes like an honest node."""
+
+    def __init__(self, accept_probability: float) -> None:
+        """Accept with this probability."""
+        self._accept_probability = accept_probability
+
+    def ballots(
+        self, opinion: Ballots, *, own: Mask, by_liar: Mask, luck: NDArray[np.float64]
+    ) -> Ballots:
+        """Return accept where `luck` is below the probability, else reject."""
+        del opinion, own, by_liar
+        return np.where(luck < self._accept_probability, ACCEPT, REJECT)
 
 
 class Flipper(Honest):
     """Votes the opposite of what its own detector says; proposes like an honest node."""
 
-    def ballots(self, opinion: NDArray[np.uint8], own: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    def ballots(
+        self, opinion: Ballots, *, own: Mask, by_liar: Mask, luck: NDArray[np.float64]
+    ) -> Ballots:
         """Return accept for reject and reject for accept."""
-        del own
-        flipped = np.array(
-            [Ballot.NONE, Ballot.REJECT, Ballot.ACCEPT, Ballot.ABSTAIN], dtype=np.uint8
-        )
-        return flipped[opinion]
+        del own, by_liar, luck
+        return np.array([NONE, REJECT, ACCEPT, ABSTAIN])[opinion]
 
 
 class Poisoner(Honest):
@@ -82,11 +134,11 @@ class Poisoner(Honest):
 
     def supporting_flows(
         self,
-        support: NDArray[np.bool_],
+        support: Mask,
         score: NDArray[np.float32],
-        flagged: NDArray[np.bool_],
+        flagged: Mask,
         config: SignatureConfig,
-    ) -> NDArray[np.bool_]:
+    ) -> Mask:
         """Return the least strange unflagged flows of each liar."""
         del support
         rank = np.argsort(np.where(flagged, np.inf, score), axis=1, kind="stable")
@@ -95,35 +147,45 @@ class Poisoner(Honest):
         np.put_along_axis(chosen, rank[:, :n_chosen], True, axis=1)
         return chosen & ~flagged
 
-    def ballots(self, opinion: NDArray[np.uint8], own: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    def ballots(
+        self, opinion: Ballots, *, own: Mask, by_liar: Mask, luck: NDArray[np.float64]
+    ) -> Ballots:
         """Return the honest opinion, and accept for its own proposal."""
-        return np.where(own, np.uint8(Ballot.ACCEPT), opinion)
+        del by_liar, luck
+        return np.where(own, ACCEPT, opinion)
 
 
-ADVERSARIES: dict[str, Callable[[], Adversary]] = {
-    "none": Honest,
-    "flipper": Flipper,
-    "poisoner": Poisoner,
+class Colluder(Poisoner):
+    """A poisoner that accepts what liars propose and rejects everything else.
+
+    Sleepers are colluders from when they turn, sybils (Douceur, "The Sybil attack", 2002) from when
+    they join.
+    """
+
+    def ballots(
+        self, opinion: Ballots, *, own: Mask, by_liar: Mask, luck: NDArray[np.float64]
+    ) -> Ballots:
+        """Return accept for proposals of liars, reject for all others."""
+        del opinion, own, luck
+        return np.where(by_liar, ACCEPT, REJECT)
+
+
+def _random_voter(settings: RandomVoterAdversary) -> RandomVoter:
+    return RandomVoter(settings.accept_probability)
+
+
+ADVERSARIES: dict[str, Callable[[Any], Adversary]] = {
+    "none": lambda _: Honest(),
+    "silent": lambda _: Silent(),
+    "random_voter": _random_voter,
+    "flipper": lambda _: Flipper(),
+    "poisoner": lambda _: Poisoner(),
+    "colluder": lambda _: Colluder(),
+    "sleeper": lambda _: Colluder(),
+    "sybil": lambda _: Colluder(),
 }
 
 
 def make_adversary(config: ModelConfig) -> Adversary:
     """Return the strategy that `config.adversary.kind` names."""
-    return ADVERSARIES[config.adversary.kind]()
-
-
-def choose_liars(config: ModelConfig, streams: Streams) -> NDArray[np.bool_]:
-    """Return which nodes lie, `[n_nodes]`: a prefix of one random order of the nodes.
-
-    A larger share contains a smaller one, and a node added to the network takes its place in the
-    order without changing that of the others.
-    """
-    n_nodes = config.simulation.nodes
-    settings: Any = config.adversary
-    liars = np.zeros(n_nodes, dtype=np.bool_)
-    if settings.kind == "none":
-        return liars
-    count = round(settings.share * n_nodes) if settings.count is None else settings.count
-    order = streams.per_node("adversary", n_nodes, lambda rng: rng.random(BLOCK_NODES))
-    liars[np.argsort(order, kind="stable")[:count]] = True
-    return liars
+    return ADVERSARIES[config.adversary.kind](config.adversary)

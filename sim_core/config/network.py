@@ -63,7 +63,7 @@ class EdgeListTopology(Frozen):
     """The edges of a file."""
 
     kind: Literal["edge_list"] = "edge_list"
-    path: str
+    path: str | None = None
     """Text file with two node numbers (from 0) per line, separated by a comma or blanks."""
 
 

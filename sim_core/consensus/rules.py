@@ -1,19 +1,28 @@
-"""Majority and supermajority: when a proposal is confirmed, rejected or expired."""
+"""Consensus rules: when a proposal is confirmed, rejected or expired."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sim_core.config import ConsensusBase, MajorityConsensus, SupermajorityConsensus
+from sim_core.config import (
+    BftConsensus,
+    ConsensusBase,
+    MajorityConsensus,
+    SupermajorityConsensus,
+    WeightedConsensus,
+)
 
 Counts = NDArray[np.int64]
 Rule = Callable[[Any, Counts, Counts], NDArray[np.bool_]]
 """(config, votes to accept, votes that shares are taken of) -> whether that confirms."""
+WEIGHT_UNIT = 65_536
+"""Weight of a vote whose voter's mean reputation is 1; weights are whole, so that sums are exact."""
 
 
 class Outcome(IntEnum):
@@ -25,7 +34,21 @@ class Outcome(IntEnum):
     EXPIRED = 3
 
 
-def majority(config: MajorityConsensus, accept: Counts, base: Counts) -> NDArray[np.bool_]:
+@dataclass(frozen=True)
+class Tally:
+    """Votes on proposals, counted or weighed; arrays `[n_proposals]`."""
+
+    accept: Counts
+    reject: Counts
+    registered: Counts
+    """All who may vote."""
+    outstanding: Counts
+    """Those who may vote and have neither voted nor abstained."""
+
+
+def majority(
+    config: MajorityConsensus | WeightedConsensus, accept: Counts, base: Counts
+) -> NDArray[np.bool_]:
     """Return whether more than half accept.
 
     >>> majority(MajorityConsensus(), np.array([5, 6]), np.array([10, 10]))
@@ -48,48 +71,79 @@ def supermajority(
     return enough
 
 
-RULES: dict[str, Rule] = {"majority": majority, "supermajority": supermajority}
+def byzantine_quorum(n: Counts) -> Counts:
+    """Return the votes that two quorums need to share an honest voter, with f < n / 3 liars.
+
+    Malkhi and Reiter, "Byzantine quorum systems" (1998): floor((n + f) / 2) + 1.
+
+    >>> byzantine_quorum(np.array([1, 4, 10, 31]))
+    array([ 1,  3,  7, 21])
+    """
+    f = (n - 1) // 3
+    return (n + f) // 2 + 1
+
+
+def bft(config: BftConsensus, accept: Counts, base: Counts) -> NDArray[np.bool_]:
+    """Return whether a Byzantine quorum of all registered voters accepts.
+
+    >>> bft(BftConsensus(), np.array([2, 3]), np.array([4, 4]))
+    array([False,  True])
+    """
+    del config
+    enough: NDArray[np.bool_] = accept >= byzantine_quorum(base)
+    return enough
+
+
+RULES: dict[str, Rule] = {
+    "majority": majority,
+    "supermajority": supermajority,
+    "weighted": majority,
+    "bft": bft,
+}
+
+
+def vote_weights(reputation: NDArray[np.float64]) -> Counts:
+    """Return the weight of each node's vote from its Beta counts `[n_nodes, 2]`.
+
+    >>> vote_weights(np.array([[1.0, 1.0], [3.0, 1.0]]))
+    array([32768, 49152])
+    """
+    agreed, differed = reputation[:, 0], reputation[:, 1]
+    weights: Counts = np.floor(WEIGHT_UNIT * agreed / (agreed + differed)).astype(np.int64)
+    return weights
 
 
 def decide(
-    config: ConsensusBase,
-    accept: Counts,
-    reject: Counts,
-    registered: Counts,
-    outstanding: Counts,
-    due: NDArray[np.bool_],
+    config: ConsensusBase, votes: Tally, weights: Tally, due: NDArray[np.bool_]
 ) -> NDArray[np.uint8]:
     """Return an `Outcome` per proposal; PENDING where outstanding votes can still change it.
 
     Votes that are missing at the deadline never come; abstentions count as not cast, so over all
-    registered nodes they count against. A proposal without `min_turnout` expires.
+    registered voters they count against. A proposal without `min_turnout` expires.
 
     Args:
         config: The rule and its settings.
-        accept: Votes to accept `[n_proposals]`.
-        reject: Votes to reject.
-        registered: Nodes that may vote.
-        outstanding: Nodes that may vote and have neither voted nor abstained.
-        due: Whether the deadline is reached.
+        votes: Heads, of which turnout is taken.
+        weights: What the rule counts: the heads, or their weights.
+        due: Whether the deadline is reached `[n_proposals]`.
     """
     kind: str = config.kind  # type: ignore[attr-defined]  # every member of the union has it
     rule = RULES[kind]
-    cast = accept + reject
-    over_all = config.base == "all"
-    needed = np.ceil(config.min_turnout * registered - 1e-9)
-    turnout = cast >= needed
-    reach = registered if over_all else cast + outstanding
-    surely_confirmed = rule(config, accept, reach)
-    surely_rejected = ~rule(config, accept + outstanding, reach)
-    final = due | (outstanding == 0)
-    confirmed = rule(config, accept, registered if over_all else cast)
-    at_last = np.where(confirmed, Outcome.CONFIRMED, Outcome.REJECTED)
-    early = np.where(
-        surely_confirmed,
-        Outcome.CONFIRMED,
-        np.where(surely_rejected, Outcome.REJECTED, Outcome.PENDING),
-    )
-    outcome = np.where(final, at_last, early)
-    hopeless = cast + outstanding < needed
-    without = np.where(final | hopeless, Outcome.EXPIRED, Outcome.PENDING)
-    return np.where(turnout, outcome, without).astype(np.uint8)
+    over_all = getattr(config, "base", "all") == "all"
+    turnout = votes.accept + votes.reject
+    needed = np.ceil(config.min_turnout * votes.registered - 1e-9)
+    cast = weights.accept + weights.reject
+    reach = weights.registered if over_all else cast + weights.outstanding
+    surely_confirmed = rule(config, weights.accept, reach)
+    surely_rejected = ~rule(config, weights.accept + weights.outstanding, reach)
+    final = due | (votes.outstanding == 0)
+    confirmed = rule(config, weights.accept, weights.registered if over_all else cast)
+    outcome = np.where(surely_rejected, int(Outcome.REJECTED), int(Outcome.PENDING))
+    outcome[surely_confirmed] = int(Outcome.CONFIRMED)
+    outcome[final & confirmed] = int(Outcome.CONFIRMED)
+    outcome[final & ~confirmed] = int(Outcome.REJECTED)
+    lacking = turnout < needed
+    hopeless = turnout + votes.outstanding < needed
+    outcome[lacking] = int(Outcome.PENDING)
+    outcome[lacking & (final | hopeless)] = int(Outcome.EXPIRED)
+    return outcome.astype(np.uint8)

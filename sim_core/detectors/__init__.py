@@ -6,7 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from sim_core.config import DetectorBase
-from sim_core.detectors.base import Detector, DetectorState
+from sim_core.detectors.base import COMMON_NODES, Detector, DetectorState
+from sim_core.detectors.cusum import Cusum
+from sim_core.detectors.ecod import Ecod
+from sim_core.detectors.ewma import Ewma
+from sim_core.detectors.half_space_trees import HalfSpaceTrees
+from sim_core.detectors.hbos import Hbos
+from sim_core.detectors.isolation_forest import IsolationForest
 from sim_core.detectors.mahalanobis import Mahalanobis
 from sim_core.detectors.threshold import initial_thresholds, thresholds_of_step
 from sim_core.detectors.zscore import ZScore
@@ -15,6 +21,12 @@ from sim_core.randomness import Streams
 DETECTORS: dict[str, Callable[[Any, Streams], Detector]] = {
     "zscore": ZScore,
     "mahalanobis": Mahalanobis,
+    "half_space_trees": HalfSpaceTrees,
+    "isolation_forest": IsolationForest,
+    "ecod": Ecod,
+    "hbos": Hbos,
+    "ewma": Ewma,
+    "cusum": Cusum,
 }
 
 
@@ -25,6 +37,7 @@ def make_detector(config: DetectorBase, streams: Streams) -> Detector:
 
 
 __all__ = [
+    "COMMON_NODES",
     "DETECTORS",
     "Detector",
     "DetectorState",

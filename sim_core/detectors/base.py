@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 DetectorState = dict[str, NDArray[Any]]
 """Arrays with a leading axis of nodes: whatever the detector learns."""
 
+COMMON_NODES = 64
+"""Nodes whose warm-up flows a detector that all nodes share is grown from."""
 LARGEST_SCORE = np.finfo(np.float32).max
 """What a score that would overflow is cut to: scores are finite."""
 _OWN_ROWS = np.zeros(0, dtype=np.int64)
@@ -23,6 +25,14 @@ class Detector(Protocol):
     step allocates nothing. What can be derived from the state (a fitted forest) may be kept by the
     detector, outside of it, as long as it is made again where it is missing.
     """
+
+    def prepare(self, common: NDArray[np.float32]) -> None:
+        """Take what all nodes start from, before `init` and before a restored state is used.
+
+        Args:
+            common: Benign flows `[m, n_warmup, n_features]`: the pool, or those of the first
+                `COMMON_NODES` nodes, whichever nodes this detector is asked about.
+        """
 
     def init(self, n_nodes: int, warmup: NDArray[np.float32], *, first: int = 0) -> DetectorState:
         """Return the state of nodes from `first` on after benign flows.
@@ -70,7 +80,10 @@ class Detector(Protocol):
 
 
 class Stationary:
-    """A detector without charts and windows: nothing to advance or to forget."""
+    """A detector without charts and windows: nothing to share, to advance or to forget."""
+
+    def prepare(self, common: NDArray[np.float32]) -> None:
+        """Do nothing."""
 
     def advance(
         self, state: DetectorState, x: NDArray[np.float32], alarmed: NDArray[np.bool_]

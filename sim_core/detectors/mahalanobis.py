@@ -33,7 +33,13 @@ class Mahalanobis(Stationary):
         """Keep the settings; nothing here is random."""
         self._config = config
 
-    def init(self, n_nodes: int, warmup: NDArray[np.float32], *, first: int = 0) -> DetectorState:
+    def init(
+        self,
+        n_nodes: int,
+        warmup: NDArray[np.float32],
+        *,
+        first: int = 0,  # noqa: ARG002 - nothing here is random
+    ) -> DetectorState:
         """Return mean `[n_nodes, D]`, covariance and factor `[n_nodes, D, D]` of the warm-up."""
         n_rows, n_flows, n_features = warmup.shape
         state = {
@@ -72,7 +78,7 @@ class Mahalanobis(Stationary):
         _learn(flows, mask, mean, covariance, factor, rate, self._config.ridge)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]  # numba has no types
+@njit(cache=True, nogil=True)
 def _score(x: Any, rows: Any, mean: Any, covariance: Any, factor: Any, score: Any) -> None:
     """Write the scores of x `[n, n_features, n_flows]`."""
     n, n_features, n_flows = x.shape
@@ -96,20 +102,20 @@ def _score(x: Any, rows: Any, mean: Any, covariance: Any, factor: Any, score: An
                 y[b] *= pivot
                 out[b] += y[b] * y[b]
         for b in range(n_flows):
-            scaled = out[b] * share
-            out[b] = scaled if scaled < limit else limit
+            out[b] = np.minimum(out[b] * share, limit)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _learn(
     x: Any, mask: Any, mean: Any, covariance: Any, factor: Any, rate: float, ridge: float
 ) -> None:
     """Move the moments by the masked flows of x `[n_nodes, n_features, n_flows]`."""
     n_nodes, n_features, n_flows = x.shape
     padded = (n_flows + LANES - 1) // LANES * LANES
-    deviation = np.zeros((n_features, padded), np.float32)
-    ones = np.ones(padded, np.float32)
-    lanes, moved = np.empty(LANES), np.empty(n_features)
+    # The row of ones makes the sums of deviations one more row of products.
+    deviation = np.zeros((n_features + 1, padded))
+    deviation[n_features, :n_flows] = 1.0
+    lanes, product = np.empty(LANES), np.empty((n_features + 1, n_features))
     for i in range(n_nodes):
         count = 0
         for b in range(n_flows):
@@ -117,36 +123,44 @@ def _learn(
         if count == 0:
             continue
         for d in range(n_features):
-            center, row, target = float32(mean[i, d]), x[i, d], deviation[d]
+            center = float32(mean[i, d])
             for b in range(n_flows):
-                target[b] = row[b] - center if mask[i, b] else float32(0)
-            moved[d] = rate * (_product(target, ones, lanes) / count)
-        for d in range(n_features):
-            for k in range(d + 1):
-                product = _product(deviation[d], deviation[k], lanes) / count
-                covariance[i, d, k] = (
-                    (1 - rate) * covariance[i, d, k] + rate * product - moved[d] * moved[k]
-                )
-                covariance[i, k, d] = covariance[i, d, k]
-        for d in range(n_features):
-            mean[i, d] += moved[d]
+                deviation[d, b] = float64((x[i, d, b] - center) * float32(mask[i, b]))
+        for d in range(n_features + 1):
+            left = deviation[d]
+            for k in range(min(d + 1, n_features)):
+                right = deviation[k]
+                lanes[:] = 0.0
+                for start in range(0, padded, LANES):
+                    for lane in range(LANES):
+                        lanes[lane] += left[start + lane] * right[start + lane]
+                total = 0.0
+                for lane in range(LANES):
+                    total += lanes[lane]
+                product[d, k] = total / count
+        _move(product, mean[i], covariance[i], rate)
         _factorise(covariance[i], ridge, factor[i])
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _product(left: Any, right: Any, lanes: Any) -> float:
-    """Return the inner product of two rows whose length is a multiple of LANES."""
-    lanes[:] = 0.0
-    for start in range(0, left.shape[0], LANES):
-        for lane in range(LANES):
-            lanes[lane] += float64(left[start + lane]) * float64(right[start + lane])
-    total = 0.0
-    for lane in range(LANES):
-        total += lanes[lane]
-    return total
+@njit(cache=True, nogil=True)
+def _move(product: Any, mean: Any, covariance: Any, rate: float) -> None:
+    """Move a node's moments; the last row of products is the mean deviation."""
+    n_features = mean.shape[0]
+    shift = product[n_features]
+    for d in range(n_features):
+        for k in range(d + 1):
+            moved = (
+                (1 - rate) * covariance[d, k]
+                + rate * product[d, k]
+                - rate * shift[d] * (rate * shift[k])
+            )
+            covariance[d, k] = moved
+            covariance[k, d] = moved
+    for d in range(n_features):
+        mean[d] += rate * shift[d]
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _factorise(covariance: Any, ridge: float, factor: Any) -> None:
     """Write the lower Cholesky factor of correlation + ridge, `[n_features, n_features]`."""
     n_features = covariance.shape[0]

@@ -56,10 +56,15 @@ def learn_moments(
         rate: Weight of this step.
         width: Values are clipped to so many standard deviations; 0 does not clip.
     """
-    _learn(flows_innermost(x), mask, state["mean"], state["variance"], rate, width)
+    flows, mean, variance = flows_innermost(x), state["mean"], state["variance"]
+    if width > 0:
+        clipped = np.empty_like(flows)
+        _clip(flows, mean, variance, width, clipped)
+        flows = clipped
+    _learn(flows, mask, mean, variance, rate)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]  # numba has no types
+@njit(cache=True, nogil=True)
 def _first_moments(x: Any, mean: Any, variance: Any) -> None:
     """Write the moments of x `[n_nodes, n_features, n_flows]`."""
     n_nodes, n_features, n_flows = x.shape
@@ -75,11 +80,24 @@ def _first_moments(x: Any, mean: Any, variance: Any) -> None:
             variance[i, d] = max(square / n_flows, SMALLEST_VARIANCE)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _learn(x: Any, mask: Any, mean: Any, variance: Any, rate: float, width: float) -> None:
+@njit(cache=True, nogil=True)
+def _clip(x: Any, mean: Any, variance: Any, width: float, clipped: Any) -> None:
+    """Write x `[n_nodes, n_features, n_flows]` clipped to `width` standard deviations."""
+    n_nodes, n_features, n_flows = x.shape
+    for i in range(n_nodes):
+        for d in range(n_features):
+            reach = width * np.sqrt(variance[i, d])
+            low, high = float32(mean[i, d] - reach), float32(mean[i, d] + reach)
+            for b in range(n_flows):
+                clipped[i, d, b] = np.minimum(np.maximum(x[i, d, b], low), high)
+
+
+@njit(cache=True, nogil=True)
+def _learn(x: Any, mask: Any, mean: Any, variance: Any, rate: float) -> None:
     """Move mean and variance by the masked flows of x `[n_nodes, n_features, n_flows]`."""
     n_nodes, n_features, n_flows = x.shape
-    weight, clipped = np.empty(n_flows, np.float32), np.empty(n_flows, np.float32)
+    whole = n_flows // LANES * LANES
+    weight = np.empty(n_flows, np.float32)
     total, square = np.empty(LANES), np.empty(LANES)
     for i in range(n_nodes):
         count = 0
@@ -89,13 +107,18 @@ def _learn(x: Any, mask: Any, mean: Any, variance: Any, rate: float, width: floa
         if count == 0:
             continue
         for d in range(n_features):
-            center = float32(mean[i, d])
-            if width > 0:
-                reach = width * np.sqrt(variance[i, d])
-                _clip(x[i, d], float32(mean[i, d] - reach), float32(mean[i, d] + reach), clipped)
-                _add_deviations(clipped, weight, center, total, square)
-            else:
-                _add_deviations(x[i, d], weight, center, total, square)
+            center, row = float32(mean[i, d]), x[i, d]
+            total[:] = 0.0
+            square[:] = 0.0
+            for start in range(0, n_flows - LANES + 1, LANES):
+                for lane in range(LANES):
+                    z = float64((row[start + lane] - center) * weight[start + lane])
+                    total[lane] += z
+                    square[lane] += z * z
+            for lane in range(n_flows - whole):
+                z = float64((row[whole + lane] - center) * weight[whole + lane])
+                total[lane] += z
+                square[lane] += z * z
             first, second = 0.0, 0.0
             for lane in range(LANES):
                 first += total[lane]
@@ -104,28 +127,3 @@ def _learn(x: Any, mask: Any, mean: Any, variance: Any, rate: float, width: floa
             mean[i, d] += moved
             grown = (1 - rate) * variance[i, d] + rate * (second / count) - moved * moved
             variance[i, d] = max(grown, SMALLEST_VARIANCE)
-
-
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _clip(row: Any, low: Any, high: Any, clipped: Any) -> None:
-    for b in range(row.shape[0]):
-        raised = low if row[b] < low else row[b]
-        clipped[b] = high if raised > high else raised
-
-
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _add_deviations(row: Any, weight: Any, center: Any, total: Any, square: Any) -> None:
-    """Write the partial sums of weighted deviations, and of their squares, `[LANES]`."""
-    n_flows = row.shape[0]
-    whole = n_flows // LANES * LANES
-    total[:] = 0.0
-    square[:] = 0.0
-    for start in range(0, whole, LANES):
-        for lane in range(LANES):
-            z = float64((row[start + lane] - center) * weight[start + lane])
-            total[lane] += z
-            square[lane] += z * z
-    for lane in range(n_flows - whole):
-        z = float64((row[whole + lane] - center) * weight[whole + lane])
-        total[lane] += z
-        square[lane] += z * z

@@ -34,7 +34,13 @@ class ZScore(Stationary):
         """Keep the settings; nothing here is random."""
         self._config = config
 
-    def init(self, n_nodes: int, warmup: NDArray[np.float32], *, first: int = 0) -> DetectorState:
+    def init(
+        self,
+        n_nodes: int,
+        warmup: NDArray[np.float32],
+        *,
+        first: int = 0,  # noqa: ARG002 - nothing here is random
+    ) -> DetectorState:
         """Return mean and variance at the start, `[n_nodes, n_features]` each."""
         return initial_moments(n_nodes, warmup, self._config.moments)
 
@@ -58,7 +64,7 @@ class ZScore(Stationary):
         learn_moments(state, x, mask, config.learning_rate, width)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]  # numba has no types
+@njit(cache=True, nogil=True)
 def _mean_square(x: Any, rows: Any, mean: Any, variance: Any, score: Any) -> None:
     """Write the mean of squared z over the features of x `[n, n_features, n_flows]`."""
     n, n_features, n_flows = x.shape
@@ -74,11 +80,10 @@ def _mean_square(x: Any, rows: Any, mean: Any, variance: Any, score: Any) -> Non
                 z = (row[b] - center) * inverse
                 out[b] += z * z
         for b in range(n_flows):
-            scaled = out[b] * share
-            out[b] = scaled if scaled < limit else limit
+            out[b] = np.minimum(out[b] * share, limit)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _largest(x: Any, rows: Any, mean: Any, variance: Any, score: Any) -> None:
     """Write the largest absolute z over the features of x `[n, n_features, n_flows]`."""
     n, n_features, n_flows = x.shape
@@ -90,5 +95,4 @@ def _largest(x: Any, rows: Any, mean: Any, variance: Any, score: Any) -> None:
             center, inverse = float32(mean[i, d]), float32(1 / np.sqrt(variance[i, d]))
             row = x[j, d]
             for b in range(n_flows):
-                z = abs((row[b] - center) * inverse)
-                out[b] = z if z > out[b] else out[b]
+                out[b] = np.maximum(out[b], np.abs((row[b] - center) * inverse))

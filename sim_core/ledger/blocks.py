@@ -4,6 +4,8 @@ The encoding is documented in docs/reference/ledger.md and can be recomputed fro
 alone: each kind's entries of a step, in the order stated here, as packed little-endian records;
 
     digest(kind) = SHA-256(kind name in ASCII || number of entries as uint32 || records)
+                   where, of alerts, the SHA-256 of the records of each block of 64 nodes that has
+                   any stands in place of the records
     hash(step)   = SHA-256(hash(step - 1) || step as uint64 || digest of each kind, in this order)
     hash(-1)     = SHA-256(run key as 32 bytes)
 """
@@ -12,11 +14,15 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sim_core.randomness import BLOCK_NODES
 
 Entries = NDArray[np.void]
 
@@ -66,7 +72,9 @@ METRIC_COUNTS = (
     "expired",
     "true_confirmations",
     "false_confirmations",
+    "decision_steps",
     "pending",
+    "infected",
     "messages_sent",
     "messages_delivered",
     "messages_lost",
@@ -104,8 +112,8 @@ def proposal_dtype(n_features: int) -> np.dtype[np.void]:
     )
 
 
-def decision_dtype(n_nodes: int) -> np.dtype[np.void]:
-    """Return the record of a decision: outcome, tallies, and the ballots, 2 bits a node."""
+def decision_dtype(n_voters: int) -> np.dtype[np.void]:
+    """Return the record of a decision: outcome, tallies, and the ballots, 2 bits a seat."""
     return np.dtype(
         [
             ("step", "<u4"),
@@ -115,19 +123,19 @@ def decision_dtype(n_nodes: int) -> np.dtype[np.void]:
             ("reject", "<u4"),
             ("abstain", "<u4"),
             ("registered", "<u4"),
-            ("ballots", "u1", (-(-n_nodes // 4),)),
+            ("ballots", "u1", (-(-n_voters // 4),)),
         ]
     )
 
 
-def entry_dtypes(n_nodes: int, n_features: int) -> dict[str, np.dtype[np.void]]:
+def entry_dtypes(n_voters: int, n_features: int) -> dict[str, np.dtype[np.void]]:
     """Return the record type of each kind."""
     return {
         "alert": ALERT,
         "proposal": proposal_dtype(n_features),
         "support": SUPPORT,
         "vote": VOTE,
-        "decision": decision_dtype(n_nodes),
+        "decision": decision_dtype(n_voters),
         "metrics": METRICS,
     }
 
@@ -142,14 +150,14 @@ def make_entries(dtype: np.dtype[np.void], n: int, **columns: Any) -> Entries:
 
 
 def pack_ballots(ballots: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return ballots `[n, n_nodes]` at 2 bits each, node 0 in the lowest bits of byte 0.
+    """Return ballots `[n, n_seats]` at 2 bits each, seat 0 in the lowest bits of byte 0.
 
     >>> pack_ballots(np.array([[1, 2, 3, 0, 1]], dtype=np.uint8)).tolist()
     [[57, 1]]
     """
-    n, n_nodes = ballots.shape
-    padded = np.zeros((n, -(-n_nodes // 4) * 4), dtype=np.uint8)
-    padded[:, :n_nodes] = ballots
+    n, n_seats = ballots.shape
+    padded = np.zeros((n, -(-n_seats // 4) * 4), dtype=np.uint8)
+    padded[:, :n_seats] = ballots
     quads = padded.reshape(n, padded.shape[1] // 4, 4)
     packed: NDArray[np.uint8] = (
         quads[..., 0] | quads[..., 1] << 2 | quads[..., 2] << 4 | quads[..., 3] << 6
@@ -157,15 +165,15 @@ def pack_ballots(ballots: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return packed
 
 
-def unpack_ballots(packed: NDArray[np.uint8], n_nodes: int) -> NDArray[np.uint8]:
-    """Return ballots `[n, n_nodes]` from their packed form.
+def unpack_ballots(packed: NDArray[np.uint8], n_seats: int) -> NDArray[np.uint8]:
+    """Return ballots `[n, n_seats]` from their packed form.
 
     >>> unpack_ballots(np.array([[57, 1]], dtype=np.uint8), 5).tolist()
     [[1, 2, 3, 0, 1]]
     """
     shifts = np.array([0, 2, 4, 6], dtype=np.uint8)
     quads: NDArray[np.uint8] = (packed[..., None] >> shifts) & np.uint8(3)
-    return quads.reshape(len(packed), packed.shape[1] * 4)[:, :n_nodes]
+    return quads.reshape(len(packed), packed.shape[1] * 4)[:, :n_seats]
 
 
 def digest(kind: str, entries: Entries) -> bytes:
@@ -174,8 +182,30 @@ def digest(kind: str, entries: Entries) -> bytes:
     >>> digest("vote", np.zeros(0, dtype=VOTE)).hex()[:8]
     'edd5d347'
     """
+    if kind == "alert":
+        return join_alerts(alert_parts(entries))
     head = kind.encode("ascii") + struct.pack("<I", len(entries))
     return hashlib.sha256(head + entries.tobytes()).digest()
+
+
+def alert_parts(alerts: Entries) -> list[tuple[bytes, int]]:
+    """Return SHA-256 and number of the alerts of each block of 64 nodes that has any, in order.
+
+    Shards of a network hash the alerts of their own nodes; `join_alerts` makes the digest of them.
+    """
+    block = alerts["node"] // BLOCK_NODES
+    edges = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), len(alerts)]
+    return [
+        (hashlib.sha256(alerts[start:stop].tobytes()).digest(), stop - start)
+        for start, stop in pairwise(edges)
+        if stop > start
+    ]
+
+
+def join_alerts(parts: Sequence[tuple[bytes, int]]) -> bytes:
+    """Return the digest of a step's alerts from those of its blocks of nodes."""
+    head = b"alert" + struct.pack("<I", sum(n for _, n in parts))
+    return hashlib.sha256(head + b"".join(part for part, _ in parts)).digest()
 
 
 def first_hash(run_key: str) -> bytes:
@@ -198,7 +228,18 @@ class Block:
     digests: tuple[bytes, ...]
 
 
-def close_block(previous: bytes, step: int, entries: dict[str, Entries]) -> Block:
-    """Return the block over one step's entries of all kinds."""
-    digests = tuple(digest(kind, entries[kind]) for kind in KINDS)
+def close_block(
+    previous: bytes,
+    step: int,
+    entries: dict[str, Entries],
+    parts: Sequence[tuple[bytes, int]] | None = None,
+) -> Block:
+    """Return the block over one step's entries of all kinds.
+
+    `parts` are `alert_parts` where the alerts themselves are elsewhere.
+    """
+    digests = tuple(
+        join_alerts(parts) if kind == "alert" and parts is not None else digest(kind, entries[kind])
+        for kind in KINDS
+    )
     return Block(step, previous, block_hash(previous, step, digests), digests)

@@ -286,6 +286,19 @@ QUERIES = (
         ),
     ),
     Query(
+        "metrics sum the steps to decisions",
+        """
+        SELECT run, step, 'step ' || step || ', decision_steps is ' || decision_steps
+            || ', expected ' || found AS detail FROM (
+            SELECT m.run, m.step, m.decision_steps, coalesce(sum(e.step - p.step), 0) AS found
+            FROM {batch} AS r JOIN metrics AS m ON m.run = r.run AND m.step < r.horizon
+            LEFT JOIN decision AS e ON e.run = m.run AND e.step = m.step
+            LEFT JOIN proposal AS p ON p.run = e.run AND p.proposal = e.proposal
+                AND p.step BETWEEN e.step - r.vote_deadline AND e.step
+            GROUP BY m.run, m.step
+        ) WHERE decision_steps <> found""",
+    ),
+    Query(
         "metrics cover the flows of nodes that are up",
         metrics_where(
             "e.tp + e.fp + e.tn + e.fn <> r.flows_per_node * e.nodes_up",

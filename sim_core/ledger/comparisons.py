@@ -14,20 +14,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 from sqlalchemy import Connection
 
-from sim_core.adversaries.strategies import Ballot
-from sim_core.config import ConsensusConfig
-from sim_core.consensus.rules import Outcome, decide
+from sim_core.adversaries import Ballot, choose_liars, joined_nodes
+from sim_core.consensus import Outcome, Tally, decide, draw_voters, vote_weights
 from sim_core.ledger.blocks import KEPT, METRIC_COUNTS, unpack_ballots
 from sim_core.ledger.store import Ledger
-from sim_core.ledger.verify import verify_run
-from sim_core.metrics import derived_ratios
-from sim_core.network import make_dissemination
+from sim_core.ledger.verify import stored_config, verify_run
+from sim_core.metrics import derived_ratios, ratio
+from sim_core.phases import move_reputations, tally_ballots
+from sim_core.randomness import Streams
 
 DECISIONS_AT_ONCE = 256
-CONSENSUS: TypeAdapter[Any] = TypeAdapter(ConsensusConfig)
 SUMMED = {
     "true_confirmations": "true_confirmations",
     "false_confirmations": "false_confirmations",
@@ -74,7 +72,7 @@ class Decisions:
     """Some decisions of a run with their proposals; arrays `[n]`."""
 
     ballots: NDArray[np.uint8]
-    """A `Ballot` per node, as packed; in whole bytes, so more than nodes `[n, >= n_nodes]`."""
+    """A `Ballot` per seat, as packed; in whole bytes, so more than seats `[n, >= n_voters]`."""
     step: Counts
     proposal: Counts
     outcome: Counts
@@ -114,7 +112,7 @@ def read_decisions(connection: Connection, run: Run) -> Iterator[Decisions]:
     """Yield the decisions on published proposals in order, in parts that bound memory.
 
     Raises:
-        ValueError: a value is not a whole number, or the ballots do not have 2 bits a node.
+        ValueError: a value is not a whole number, or the ballots do not have 2 bits a seat.
     """
     found = connection.exec_driver_sql(
         "SELECT d.step, d.proposal, d.outcome, d.accept, d.reject, d.abstain, d.registered, "
@@ -123,7 +121,7 @@ def read_decisions(connection: Connection, run: Run) -> Iterator[Decisions]:
         "WHERE d.run = ? AND d.step < ? ORDER BY d.step, d.proposal",
         (run["config"]["consensus"]["vote_deadline"], run["id"], run["horizon"]),
     )
-    width = -(-run["n_nodes"] // 4)
+    width = -(-stored_config(run).n_voters // 4)
     for rows in found.partitions(DECISIONS_AT_ONCE):
         *numbers, blobs = zip(*rows, strict=True)
         packed = np.frombuffer(b"".join(blobs), dtype=np.uint8)
@@ -147,35 +145,67 @@ def _tallies(*counts: Counts) -> list[str]:
 
 
 def electorates(connection: Connection, run: Run, part: Decisions) -> tuple[list[str], list[str]]:
-    """Return whom the dissemination registers and who was registered or voted."""
+    """Return who had a seat by lot or right, and who was registered or voted without one."""
     del connection
-    dissemination = make_dissemination(run["config"]["dissemination"]["kind"])
-    may = dissemination.electorate(part.proposer, run["n_nodes"])
-    others = ((part.ballots[:, : run["n_nodes"]] != Ballot.NONE) & ~may).sum(axis=1)
-    found = zip(part.registered, others, strict=True)
+    voters = seats(run, part)
+    outside = part.ballots.copy()
+    outside[:, : voters.shape[1]][voters >= 0] = Ballot.NONE
+    found = zip(part.registered, (outside != Ballot.NONE).sum(axis=1), strict=True)
     return (
-        [f"{n} registered, 0 votes of others" for n in may.sum(axis=1)],
-        [f"{n} registered, {k} votes of others" for n, k in found],
+        [f"{n} registered, 0 votes in empty seats" for n in (voters >= 0).sum(axis=1)],
+        [f"{n} registered, {k} votes in empty seats" for n, k in found],
     )
 
 
-def outcomes(connection: Connection, run: Run, part: Decisions) -> tuple[list[str], list[str]]:
-    """Return what the consensus rule makes of the tallies and what is stored as decided."""
-    del connection
-    consensus = CONSENSUS.validate_python(run["config"]["consensus"])
-    decided = decide(
-        consensus,
-        part.accept,
-        part.reject,
-        part.registered,
-        part.registered - part.accept - part.reject - part.abstain,
-        part.step - part.published >= consensus.vote_deadline,
-    )
-    votes = [f" by {t} of {n}" for t, n in zip(part.tallies(), part.registered, strict=True)]
-    return (
-        [_outcome(o) + v for o, v in zip(decided, votes, strict=True)],
-        [_outcome(o) + v for o, v in zip(part.outcome, votes, strict=True)],
-    )
+def seats(run: Run, part: Decisions) -> NDArray[np.int32]:
+    """Return the voters of each decision's proposal, drawn again `[n, n_voters]`."""
+    config, streams = stored_config(run), Streams(run["seed"], run["replicate"])
+    liars = choose_liars(config, streams)
+    voters = np.empty((len(part.step), config.n_voters), dtype=np.int32)
+    late = part.published >= getattr(config.adversary, "join_step", 0)
+    for rows in (np.flatnonzero(late), np.flatnonzero(~late)):
+        if rows.size:
+            joined = joined_nodes(config, liars, int(part.published[rows[0]]))
+            voters[rows] = draw_voters(
+                config, streams, part.proposal[rows], part.proposer[rows], joined
+            )
+    return voters
+
+
+def outcomes(ledger: Ledger, run: Run) -> Iterator[Compared]:
+    """Yield what the consensus rule makes of each decision's ballots, and what is stored."""
+    config = stored_config(run)
+    is_weighted = config.consensus.kind == "weighted"
+    reputation = np.ones((run["n_nodes"], 2), dtype=np.float64)
+    with ledger.reading() as connection:
+        for part in read_decisions(connection, run):
+            voters = seats(run, part)
+            ballots = np.ascontiguousarray(part.ballots[:, : voters.shape[1]])
+            for rows in _together(part.step) if is_weighted else [np.arange(len(part.step))]:
+                heads = Tally(
+                    accept=part.accept[rows],
+                    reject=part.reject[rows],
+                    registered=part.registered[rows],
+                    outstanding=(part.registered - part.accept - part.reject - part.abstain)[rows],
+                )
+                weights = heads
+                if is_weighted:
+                    weights = tally_ballots(ballots[rows], voters[rows], vote_weights(reputation))
+                due = (part.step - part.published)[rows] >= config.consensus.vote_deadline
+                decided = decide(config.consensus, heads, weights, due)
+                if is_weighted:
+                    move_reputations(reputation, rows, part.outcome, part.proposer, voters, ballots)
+                places, tallied = part.places(), part.tallies()
+                for row, outcome in zip(rows, decided, strict=True):
+                    votes = f" by {tallied[row]} of {part.registered[row]}"
+                    yield Compared(
+                        places[row], _outcome(outcome) + votes, _outcome(part.outcome[row]) + votes
+                    )
+
+
+def _together(step: Counts) -> list[Counts]:
+    """Return the rows of each step; all its decisions fall before any reputation moves."""
+    return np.split(np.arange(len(step)), np.flatnonzero(np.diff(step)) + 1)
 
 
 def _outcome(number: int) -> str:
@@ -187,11 +217,11 @@ def votes(connection: Connection, run: Run, part: Decisions) -> tuple[list[str],
     voted = part.ballots
     if "vote" in KEPT[run["detail"]]:
         voted = _ballots_of_votes(connection, run, part)
-    node = (voted != part.ballots).argmax(axis=1)
-    row = np.arange(len(node))
+    seat = (voted != part.ballots).argmax(axis=1)
+    row = np.arange(len(seat))
 
     def told(ballots: NDArray[np.uint8]) -> list[str]:
-        return [f"ballot {b} of node {n}" for b, n in zip(ballots[row, node], node, strict=True)]
+        return [f"ballot {b} in seat {k}" for b, k in zip(ballots[row, seat], seat, strict=True)]
 
     return told(voted), told(part.ballots)
 
@@ -202,11 +232,15 @@ def _ballots_of_votes(connection: Connection, run: Run, part: Decisions) -> NDAr
         (run["id"], int(part.published.min()), int(part.step.max())),
     )
     found = np.fromiter(chain.from_iterable(rows), dtype=np.int64).reshape(-1, 3)
-    found = found[np.isin(found[:, 0], part.proposal) & (found[:, 1] < run["n_nodes"])]
+    voters = seats(run, part).astype(np.int64)
+    row, seat = np.nonzero(voters >= 0)
+    place = part.proposal[row] * run["n_nodes"] + voters[row, seat]
+    wanted = found[:, 0] * run["n_nodes"] + found[:, 1]
+    order = np.argsort(place, kind="stable")
+    position = order[np.minimum(np.searchsorted(place[order], wanted), len(order) - 1)]
+    seated = place[position] == wanted
     ballots = np.zeros_like(part.ballots)
-    order = np.argsort(part.proposal, kind="stable")
-    position = order[np.searchsorted(part.proposal[order], found[:, 0])]
-    ballots[position, found[:, 1]] = found[:, 2]
+    ballots[row[position[seated]], seat[position[seated]]] = found[seated, 2]
     return ballots
 
 
@@ -220,6 +254,8 @@ def summary(ledger: Ledger, run: Run) -> Iterator[Compared]:
         )
         counts = dict(zip(METRIC_COUNTS, found.one(), strict=True))
     expected = derived_ratios(counts) | {name: float(counts[c]) for name, c in SUMMED.items()}
+    n_decided = counts["confirmed"] + counts["rejected"] + counts["expired"]
+    expected["decision_steps"] = ratio(float(counts["decision_steps"]), n_decided)
     for name, value in expected.items():
         stored = run["summary"].get(name, "missing")
         yield Compared(f"summary {name}", json.dumps(value), json.dumps(stored))
@@ -235,7 +271,7 @@ def hashes(ledger: Ledger, run: Run) -> Iterator[Compared]:
 COMPARISONS = (
     Comparison("ballots give the tallies", by_decision(tallies)),
     Comparison("votes of registered nodes only", by_decision(electorates)),
-    Comparison("outcomes follow the consensus rule", by_decision(outcomes)),
+    Comparison("outcomes follow the consensus rule", outcomes),
     Comparison("vote entries are the ballots", by_decision(votes)),
     Comparison("the summary follows from the steps", summary),
     Comparison("the chain recomputes", hashes),

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, CursorResult, Table, func, select
 
+from sim_core.config import ModelConfig
 from sim_core.ledger.blocks import (
     KEPT,
     KINDS,
@@ -84,6 +85,19 @@ def _breaks(connection: Connection, run: Any) -> Iterator[Break]:
         yield Break(key, step, "head", "the stored head is not the hash of the last block")
 
 
+def stored_config(run: Mapping[str, Any] | Any) -> ModelConfig:
+    """Return the configuration of a run from its row.
+
+    What is stored leaves out the horizon and names data by content: the rest is as it was.
+
+    Raises:
+        ValidationError: it is no configuration (any more).
+    """
+    config = {key: part for key, part in run["config"].items() if key != "data"}
+    simulation = config["simulation"] | {"steps": max(1, run["steps"])}
+    return ModelConfig.model_validate(config | {"simulation": simulation})
+
+
 def _strays(connection: Connection, run: Any) -> Iterator[Break]:
     """Yield rows of steps that the run does not have."""
     for kind, table in {**ENTRY_TABLES, "block": BLOCKS}.items():
@@ -105,7 +119,7 @@ def _summaries(connection: Connection, run: int) -> dict[int, str]:
 
 def _blocks(connection: Connection, run: Any) -> Iterator[tuple[Any, dict[str, bytes | str]]]:
     """Yield each block with the digests that its kept rows give, or why they give none."""
-    dtypes = entry_dtypes(run["n_nodes"], run["n_features"])
+    dtypes = entry_dtypes(stored_config(run).n_voters, run["n_features"])
     kept = sorted(KEPT[run["detail"]])
     for start in range(0, run["steps"], STEPS_AT_ONCE):
         blocks = _part(connection, BLOCKS, run["id"], start, list(BLOCKS.columns)).mappings().all()

@@ -14,7 +14,7 @@ from numba import njit, uint64
 WORD_BITS = 64
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]  # numba has no types
+@njit(inline="always")
 def count_bits(word: Any) -> Any:
     """Return how many bits of a uint64 are set (Warren, Hacker's Delight, section 5-1)."""
     word = word - ((word >> uint64(1)) & uint64(0x5555555555555555))
@@ -23,20 +23,20 @@ def count_bits(word: Any) -> Any:
     return np.int64((word * uint64(0x0101010101010101)) >> uint64(56))
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
+@njit(inline="always")
 def bit_of(slot: Any) -> Any:
     """Return the word in which only the bit of a slot is set."""
     return uint64(1) << uint64(slot & 63)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def set_bits(bits: Any, node: Any, slot: Any) -> None:
     """Set the bit of `slot[k]` in the row of `node[k]`."""
     for k in range(node.shape[0]):
         bits[node[k], slot[k] >> 6] |= bit_of(slot[k])
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def slots_mask(slot: Any, chosen: Any, n_words: int) -> Any:
     """Return uint64 `[n_words]` with the bits of the chosen slots."""
     mask = np.zeros(n_words, np.uint64)
@@ -46,7 +46,7 @@ def slots_mask(slot: Any, chosen: Any, n_words: int) -> Any:
     return mask
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def seats_held(bits: Any, voters: Any, slot: Any, rows: Any, out: Any) -> None:
     """Write whether the voter in each seat of each row has its bit; False for seat -1."""
     for k in range(rows.shape[0]):
@@ -56,7 +56,7 @@ def seats_held(bits: Any, voters: Any, slot: Any, rows: Any, out: Any) -> None:
             out[k, seat] = node >= 0 and (bits[node, place >> 6] & bit_of(place)) != uint64(0)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def fill_rows(bits: Any, chosen: Any, mask: Any) -> None:
     """Set the rows of the chosen nodes to `mask`."""
     for i in range(bits.shape[0]):
@@ -65,7 +65,7 @@ def fill_rows(bits: Any, chosen: Any, mask: Any) -> None:
                 bits[i, w] = mask[w]
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def add_news(known: Any, gained: Any) -> None:
     """Leave in `gained` what is not yet known, and add it to `known`."""
     for i in range(known.shape[0]):
@@ -74,7 +74,7 @@ def add_news(known: Any, gained: Any) -> None:
             known[i, w] |= gained[i, w]
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def known_to_all(bits: Any, joined: Any) -> Any:
     """Return uint64 `[n_words]`: the bits that every node that has joined has."""
     everywhere = np.full(bits.shape[1], uint64(0xFFFFFFFFFFFFFFFF), np.uint64)
@@ -85,7 +85,7 @@ def known_to_all(bits: Any, joined: Any) -> Any:
     return everywhere
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def set_pairs(bits: Any, slot: Any, chosen: Any) -> Any:
     """Return the (row, node) pairs whose bit is set, of the chosen rows, by row and then by node."""
     n_words = bits.shape[1]
@@ -115,13 +115,13 @@ def set_pairs(bits: Any, slot: Any, chosen: Any) -> Any:
     return row, node
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
+@njit(inline="always")
 def _lowest(word: Any) -> Any:
     """Return the number of the lowest bit that is set."""
     return count_bits((word & (~word + uint64(1))) - uint64(1))
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def count_news(known: Any, gained: Any) -> Any:
     """Return how many bits of `gained` are not yet known."""
     count = 0
@@ -131,7 +131,7 @@ def count_news(known: Any, gained: Any) -> Any:
     return count
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def tell_nodes(known: Any, gained: Any, node: Any, slot: Any) -> Any:
     """Set the bit of `slot[k]` in the gains of `node[k]` where it is not known; return how many."""
     count = 0

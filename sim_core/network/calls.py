@@ -17,7 +17,7 @@ from sim_core.network.dissemination import DECISION_COPIES, DELIVERED, LOST, PRO
 from sim_core.philox import philox4x32
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]  # numba has no types
+@njit(inline="always")
 def _callee(i: Any, word: Any, indptr: Any, indices: Any, member: Any, rank: Any) -> Any:
     """Return the neighbour of i that a random word means, each equally likely, or -1 for none.
 
@@ -38,7 +38,7 @@ def _callee(i: Any, word: Any, indptr: Any, indices: Any, member: Any, rank: Any
     return np.int64(member[place]) if member.shape[0] else place
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
+@njit(inline="always")
 def _count_items(i: Any, held: Any, informed: Any, pending: Any, decided: Any) -> Any:
     """Return how many proposals and decisions that travel node i has."""
     n_held, n_informed = np.int64(0), np.int64(0)
@@ -48,7 +48,7 @@ def _count_items(i: Any, held: Any, informed: Any, pending: Any, decided: Any) -
     return n_held, n_informed
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
+@njit(inline="always")
 def _count_news(j: Any, i: Any, held: Any, informed: Any, pending: Any, decided: Any) -> Any:
     """Return how many proposals and decisions that travel node j has and node i lacks."""
     n_held, n_informed = np.int64(0), np.int64(0)
@@ -58,7 +58,7 @@ def _count_news(j: Any, i: Any, held: Any, informed: Any, pending: Any, decided:
     return n_held, n_informed
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
+@njit(inline="always")
 def _hand_over(
     source: Any, target: Any, held: Any, informed: Any, pending: Any, decided: Any,
     out_held: Any, out_informed: Any,
@@ -69,7 +69,7 @@ def _hand_over(
         out_informed[target, w] |= informed[source, w] & decided[w]
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
+@njit(inline="always")
 def _arrive(target: Any, messages: Any, out_messages: Any, counts: Any) -> None:
     """Count messages as delivered, or as under way to `target` where calls take time."""
     if out_messages.shape[0]:
@@ -78,9 +78,9 @@ def _arrive(target: Any, messages: Any, out_messages: Any, counts: Any) -> None:
         counts[DELIVERED] += messages
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def call_random_neighbours(
-    pushes: bool, pulls: bool, fanout: int, batch: int, loss: Any,
+    pushes: Any, pulls: Any, fanout: int, batch: int, loss: Any,
     held: Any, informed: Any, pending: Any, decided: Any, up: Any,
     indptr: Any, indices: Any, member: Any, rank: Any, step: int, k0: Any, k1: Any,
     out_held: Any, out_informed: Any, out_messages: Any, counts: Any,
@@ -98,8 +98,7 @@ def call_random_neighbours(
             n_held, n_informed = _count_items(i, held, informed, pending, decided)
             if n_held + n_informed == 0 and not pulls:
                 continue
-        messages = -(-(n_held + n_informed) // batch)
-        messages = max(messages, 1)  # the call itself, or the request
+        messages = max(np.int64(1), -(-(n_held + n_informed) // batch))  # 1: a mere request
         a, b, c, d = uint32(0), uint32(0), uint32(0), uint32(0)
         for f in range(fanout):
             if f % 2 == 0:
@@ -131,7 +130,7 @@ def call_random_neighbours(
                     _arrive(i, answers, out_messages, counts)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def call_all_neighbours(
     batch: int, loss: Any, fresh_held: Any, fresh_informed: Any, pending: Any, decided: Any,
     up: Any, joined: Any, indptr: Any, indices: Any, step: int, k0: Any, k1: Any,
@@ -170,7 +169,7 @@ def call_all_neighbours(
             _arrive(j, messages, out_messages, counts)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def drop_sent(fresh: Any, travels: Any, up: Any) -> None:
     """Take what nodes that are up have sent out of what is fresh."""
     for i in range(up.shape[0]):
@@ -179,7 +178,7 @@ def drop_sent(fresh: Any, travels: Any, up: Any) -> None:
                 fresh[i, w] &= ~travels[w]
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def receive(
     due_held: Any, due_informed: Any, due_messages: Any, up: Any,
     gained_held: Any, gained_informed: Any, counts: Any,

@@ -9,7 +9,6 @@ has stopped travelling.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,7 +137,9 @@ class Dissemination:
             node,
             now.gained_held,
             now.gained_informed,
-            *now.counts[: LOST + 1].tolist(),
+            sent=int(now.counts[SENT]),
+            delivered=int(now.counts[DELIVERED]),
+            lost=int(now.counts[LOST]),
             in_flight=self._in_flight(network),
             proposal_copies=int(now.counts[PROPOSAL_COPIES]),
             decision_copies=int(now.counts[DECISION_COPIES]),

@@ -28,11 +28,14 @@ from sim_core.network.dissemination import (
     SENT,
     Dissemination,
     Exchange,
+    Words,
 )
 from sim_core.network.topology import Network, Topology
 from sim_core.randomness import Streams
 from sim_core.state import Proposals
 
+Out = tuple[Words, Words, NDArray[np.int64]]
+"""Where calls put what they hand over: proposals, decisions, and messages per receiver."""
 NONE = np.zeros(0, dtype=np.int64)
 
 
@@ -63,10 +66,14 @@ class Messages(Dissemination):
         return network
 
     def _exchange(self, network: Network, decided: Proposals, now: Exchange) -> None:
-        out: tuple[NDArray[Any], ...] = (now.gained_held, now.gained_informed, NONE)
+        out: Out = (now.gained_held, now.gained_informed, NONE)
         if self.latency:
             turn = now.step % self.latency
-            out = tuple(network[f"due_{part}"][turn] for part in ("held", "informed", "messages"))
+            out = (
+                network["due_held"][turn],
+                network["due_informed"][turn],
+                network["due_messages"][turn],
+            )
             calls.receive(*out, now.up, now.gained_held, now.gained_informed, now.counts)
         self._call(network, now, out)
         near = now.up[decided.proposer]
@@ -75,8 +82,8 @@ class Messages(Dissemination):
         )
         now.counts[[SENT, DELIVERED, DECISION_COPIES]] += told
 
-    def _call(self, network: Network, now: Exchange, out: tuple[NDArray[Any], ...]) -> None:
-        """Add what calls hand over to `out`: held, informed, messages (empty: no latency)."""
+    def _call(self, network: Network, now: Exchange, out: Out) -> None:
+        """Add what calls hand over to `out`, whose messages are empty where there is no latency."""
         raise NotImplementedError
 
     def _in_flight(self, network: Network) -> int:
@@ -95,7 +102,7 @@ class Push(Messages):
 
     pushes, pulls = True, False
 
-    def _call(self, network: Network, now: Exchange, out: tuple[NDArray[Any], ...]) -> None:
+    def _call(self, network: Network, now: Exchange, out: Out) -> None:
         way: Any = self.config.dissemination
         calls.call_random_neighbours(
             self.pushes, self.pulls, way.fanout, self.batch, self.loss,
@@ -130,7 +137,7 @@ class Flood(Messages):
         super().publish(network, new)
         bits.set_bits(network["fresh_held"], new.proposer, new.slot)
 
-    def _call(self, network: Network, now: Exchange, out: tuple[NDArray[Any], ...]) -> None:
+    def _call(self, network: Network, now: Exchange, out: Out) -> None:
         fresh_held, fresh_informed = network["fresh_held"], network["fresh_informed"]
         calls.call_all_neighbours(
             self.batch, self.loss, fresh_held, fresh_informed, now.pending, now.decided,

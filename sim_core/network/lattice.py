@@ -60,7 +60,7 @@ class LatticeTopology(Topology):
             network["position"] = position
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]  # numba has no types
+@njit(cache=True, nogil=True)
 def _walk(
     position: Any, rows: int, columns: int, up: Any, rate: float, step: int, k0: Any, k1: Any
 ) -> None:
@@ -78,7 +78,7 @@ def _walk(
         position[i, 1] = (position[i, 1] + cell % 3 - 1 + columns) % columns
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _near(position: Any, rows: int, columns: int) -> Any:
     """Return compressed sparse rows of who is in the same cell or one around it.
 
@@ -111,7 +111,7 @@ def _near(position: Any, rows: int, columns: int) -> Any:
     return indptr, indices
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _cells(position: Any, rows: int, columns: int) -> Any:
     """Return where each cell's members begin, and the members cell by cell."""
     first = np.zeros(rows * columns + 1, np.int64)

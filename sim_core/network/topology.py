@@ -96,7 +96,7 @@ def _graph(topology: Any, n_nodes: int, seed: int) -> Any:
 
     match topology.kind:
         case "ring":
-            return nx.circulant_graph(n_nodes, range(1, topology.neighbours // 2 + 1))
+            return nx.circulant_graph(n_nodes, list(range(1, topology.neighbours // 2 + 1)))
         case "small_world":
             return nx.watts_strogatz_graph(n_nodes, topology.neighbours, topology.rewire, seed=seed)
         case "scale_free":

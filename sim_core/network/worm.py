@@ -109,12 +109,12 @@ def _worms(config: ModelConfig) -> Iterator[tuple[int, Campaign]]:
     return ((c, w) for c, w in enumerate(_campaigns(config)) if w.spread == "worm")
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]  # numba has no types
+@njit(cache=True, nogil=True)
 def _spread(
     infected: Any, infectious: Any, up: Any, immune: Any, indptr: Any, indices: Any,
     transmission: float, campaign: int, next_step: int, k0: Any, k1: Any,
 ) -> None:  # fmt: skip
-    """Infect nodes from `next_step` on; word `campaign` of node and that step decides."""
+    """Infect nodes from `next_step` on; word 0 of item `campaign` of the node decides."""
     is_complete = indptr.shape[0] == 0
     k = 0
     if is_complete:
@@ -129,6 +129,6 @@ def _spread(
                 k += infectious[indices[place]]
         if k == 0:
             continue
-        words = philox4x32(uint32(campaign // 4), uint32(0), uint32(i), uint32(next_step), k0, k1)
-        if words[campaign % 4] * UNIT < 1.0 - (1.0 - transmission) ** k:
+        word = philox4x32(uint32(0), uint32(campaign), uint32(i), uint32(next_step), k0, k1)[0]
+        if word * UNIT < 1.0 - (1.0 - transmission) ** k:
             infected[i] = next_step

@@ -122,7 +122,7 @@ class Traffic(Protocol):
         """Return the records of `flows` at `(rows, columns)`; node `flows.first + row` saw them."""
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]  # numba has no types
+@njit(inline="always")
 def mix(state: Any, part: Any) -> Any:
     """Return 64 bits that depend on all bits of both (SplitMix64, Steele, Lea and Flood 2014)."""
     state = state + part + np.uint64(0x9E3779B97F4A7C15)

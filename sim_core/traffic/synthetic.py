@@ -46,7 +46,6 @@ class Synthetic:
         self._n_flows = config.simulation.flows_per_node
         self._streams = streams
         self._profiles = _profiles_of(settings)
-        self._words: NDArray[np.uint32] | None = None
         self._traits: dict[tuple[int, int], _Traits] = {}
         self.feature_names = self._profiles.features
         self.protocols = self._profiles.protocol
@@ -137,26 +136,15 @@ class Synthetic:
         active: NDArray[np.int64],
         shift: NDArray[np.float32] | None,
     ) -> None:
-        n_nodes, n_flows, n_features = flows.x.shape
-        words = self._scratch(n_nodes, -(-(n_features + _NORMALS) // WORDS), n_flows)
-        key = self._streams.key(purpose)
-        x = flows.x.transpose(0, 2, 1)
-        fill_words(words, first, step, *key)
-        fill_normals(x, words, _NORMALS, first, step, *key)
+        n_nodes, _, n_features = flows.x.shape
         family = np.array([t.family for t in self.targets], dtype=np.int16)
         traits, profiles = self._traits_of(first, first + n_nodes), self._profiles
-        _make_flows(
-            x, flows.y, flows.origin, words, traits.cumulative, bound, active, family,
+        _draw_flows(
+            flows.x.transpose(0, 2, 1), flows.y, flows.origin, first, step,
+            *self._streams.key(purpose), traits.cumulative, bound, active, family,
             profiles.mean, profiles.sd, profiles.low, profiles.high,
             np.zeros((0, n_features), dtype=np.float32) if shift is None else shift,
         )  # fmt: skip
-
-    def _scratch(self, n_nodes: int, n_calls: int, n_flows: int) -> NDArray[np.uint32]:
-        """Return room for words, kept for the next step."""
-        size = n_nodes * n_calls * WORDS * n_flows
-        if self._words is None or self._words.size < size:
-            self._words = np.empty(size, dtype=np.uint32)
-        return self._words[:size].reshape(n_nodes, n_calls, WORDS, n_flows)
 
     def _shift(self, step: int, first: int, last: int) -> NDArray[np.float32] | None:
         """Return what drift and day cycle add to each node's features, None without them."""
@@ -167,7 +155,8 @@ class Synthetic:
         day = settings.day_amplitude * np.sin(
             2 * np.pi * (step % settings.day_steps) / settings.day_steps
         )
-        return (drifted + self._profiles.is_volume * day).astype(np.float32)
+        shift: NDArray[np.float32] = (drifted + self._profiles.is_volume * day).astype(np.float32)
+        return shift
 
     def _traits_of(self, first: int, last: int) -> _Traits:
         """Return what stays the same for these nodes, drawn when first asked for."""
@@ -227,33 +216,21 @@ def _profiles_of(settings: SyntheticTraffic | GaussianTraffic) -> Profiles:
     return service_profiles(settings.campaigns)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]  # numba has no types
-def _make_flows(
-    x: Any, y: Any, origin: Any, words: Any, cumulative: Any, bound: Any, active: Any,
-    family: Any, mean: Any, sd: Any, low: Any, high: Any, shift: Any,
+@njit(cache=True, nogil=True)
+def _draw_flows(
+    x: Any, y: Any, origin: Any, first: int, step: int, k0: Any, k1: Any, cumulative: Any,
+    bound: Any, active: Any, family: Any, mean: Any, sd: Any, low: Any, high: Any, shift: Any,
 ) -> None:  # fmt: skip
-    """Turn normals `x` `[n_nodes, n_features, n_flows]` into flows of services and campaigns."""
+    """Write the flows of nodes from `first` on into x `[n_nodes, n_features, n_flows]`.
+
+    Node by node, so that a node's random words are still in the cache when its flows are made.
+    """
     n_nodes, n_features, n_flows = x.shape
-    n_above, n_active = cumulative.shape[1], active.shape[0]
-    n_services = n_above + 1
-    unit = float32(2.0**-24)
+    words = np.empty((1, (n_features + _NORMALS + WORDS - 1) // WORDS, WORDS, n_flows), np.uint32)
     for i in range(n_nodes):
-        pick, attack = words[i, 0, _PICK], words[i, 0, _ATTACK]
-        for b in range(n_flows):
-            u = float32(np.int32(pick[b] >> uint32(8))) * unit
-            service = 0
-            for k in range(n_above):
-                service += u >= cumulative[i, k]
-            origin[i, b] = service
-            y[i, b] = 0
-        if n_active > 0 and bound[i, n_active - 1] > 0:
-            for b in range(n_flows):
-                u = float32(np.int32(attack[b] >> uint32(8))) * unit
-                for k in range(n_active):
-                    if u < bound[i, k]:
-                        origin[i, b] = n_services + active[k]
-                        y[i, b] = family[active[k]]
-                        break
+        fill_words(words, first + i, step, k0, k1)
+        fill_normals(x[i : i + 1], words, _NORMALS, first + i, step, k0, k1)
+        _choose_origins(y[i], origin[i], words[0, 0], cumulative[i], bound[i], active, family)
         for d in range(n_features):
             add = shift[i, d] if shift.shape[0] > 0 else float32(0)
             lowest, highest = low[d], high[d]
@@ -263,7 +240,33 @@ def _make_flows(
                 row[b] = min(max(value, lowest), highest)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
+def _choose_origins(
+    y: Any, origin: Any, words: Any, cumulative: Any, bound: Any, active: Any, family: Any
+) -> None:
+    """Write which service or campaign makes each flow of a node, and the truth about it."""
+    n_flows, n_above, n_active = y.shape[0], cumulative.shape[0], active.shape[0]
+    pick, attack = words[_PICK], words[_ATTACK]
+    unit = float32(2.0**-24)
+    for b in range(n_flows):
+        u = float32(np.int32(pick[b] >> uint32(8))) * unit
+        service = 0
+        for k in range(n_above):
+            service += u >= cumulative[k]
+        origin[b] = service
+        y[b] = 0
+    if n_active == 0 or bound[n_active - 1] == 0:
+        return
+    for b in range(n_flows):
+        u = float32(np.int32(attack[b] >> uint32(8))) * unit
+        for k in range(n_active):
+            if u < bound[k]:
+                origin[b] = n_above + 1 + active[k]
+                y[b] = family[active[k]]
+                break
+
+
+@njit(cache=True, nogil=True)
 def _describe(
     step: int, first: int, rows: Any, columns: Any, origin: Any, x: Any, protocols: Any,
     n_services: int, bytes_scale: Any, bytes_location: Any, timestamp: Any, source_ip: Any,

@@ -46,15 +46,25 @@ def configurations(draw: st.DrawFn) -> dict[str, Any]:
     n_nodes = draw(st.integers(1, 9))
     consensus = {
         "kind": draw(st.sampled_from(sorted(RULES))),
-        "base": draw(st.sampled_from(["cast", "all"])),
         "min_turnout": draw(st.sampled_from(sorted(TURNOUTS))),
         "vote_deadline": draw(st.integers(1, 4)),
     }
     if consensus["kind"] == "supermajority":
         consensus["share"] = draw(st.sampled_from(sorted(SHARES)))
+    if consensus["kind"] != "bft":
+        consensus["base"] = draw(st.sampled_from(["cast", "all"]))
+    if draw(st.booleans()):
+        consensus["committee"] = draw(st.integers(1, 6))
     adversary = {"kind": draw(st.sampled_from(sorted(ADVERSARIES)))}
     if adversary["kind"] != "none":
         adversary["count"] = draw(st.integers(0, n_nodes))
+    if adversary["kind"] == "sybil":
+        adversary["join_step"] = draw(st.integers(1, 9))
+    dissemination = {"kind": draw(st.sampled_from(sorted(DISSEMINATIONS)))}
+    if dissemination["kind"] in ("push", "pull", "push_pull", "flood"):
+        dissemination["latency"] = draw(st.integers(0, 2))
+        dissemination["loss"] = draw(st.sampled_from([0.0, 0.3]))
+        dissemination["batch"] = draw(st.integers(1, 3))
     modes = st.sampled_from(["fixed", "quantile", "calibrated"])
     return {
         "simulation": {
@@ -72,7 +82,7 @@ def configurations(draw: st.DrawFn) -> dict[str, Any]:
             "learn": draw(st.booleans()),
             "threshold": {"mode": draw(modes), "value": 2.0, "share": 0.2},
         },
-        "dissemination": {"kind": draw(st.sampled_from(sorted(DISSEMINATIONS)))},
+        "dissemination": dissemination,
         "consensus": consensus,
         "adversary": adversary,
         "signature": {
@@ -134,7 +144,7 @@ def check_votes(history: History) -> None:
         assert history.up[step][node], "a node that is down voted"
         assert proposals[number]["step"] <= step <= decided.get(number, 10**9)
         if node != proposals[number]["proposer"]:
-            assert history.model.dissemination.shared, "an isolated node voted on a peer's proposal"
+            assert history.model.config.n_voters > 1 or history.model.config.consensus.committee
             assert proposals[number]["step"] < step, "a node voted before it could know"
 
 
@@ -157,8 +167,8 @@ def check_decisions(history: History) -> None:
 
 
 def check_outcomes(history: History) -> None:
-    consensus: Any = history.model.config.consensus
-    n_nodes = history.model.config.simulation.nodes
+    config = history.model.config
+    consensus: Any = config.consensus
     tallies: dict[int, Counter[int]] = {}
     cast_by: dict[int, dict[int, int]] = {}
     for row in history.rows("vote"):
@@ -174,9 +184,10 @@ def check_outcomes(history: History) -> None:
             tally[Ballot.ABSTAIN],
         )
         assert tally.total() <= registered
-        assert registered == (n_nodes if history.model.dissemination.shared else 1)
-        packed = unpack_ballots(row["ballots"][None], n_nodes)[0]
-        assert {i: int(b) for i, b in enumerate(packed) if b} == cast_by.get(number, {})
+        assert registered <= config.n_voters
+        packed = unpack_ballots(row["ballots"][None], config.n_voters)[0]
+        cast_in_order = [b for _, b in sorted(cast_by.get(number, {}).items())]
+        assert [int(b) for b in packed if b] == cast_in_order
         cast = accept + reject
         if row["outcome"] == Outcome.EXPIRED:
             assert cast < ceil(TURNOUTS[consensus.min_turnout] * registered)
@@ -184,8 +195,10 @@ def check_outcomes(history: History) -> None:
         assert cast >= ceil(TURNOUTS[consensus.min_turnout] * registered)
         if row["outcome"] == Outcome.CONFIRMED:
             assert accept > 0
-            base = registered if consensus.base == "all" else cast
-            if consensus.kind == "majority":
+            base = cast if getattr(consensus, "base", "all") == "cast" else registered
+            if consensus.kind == "bft":
+                assert 3 * accept > 2 * registered - 3
+            elif consensus.kind == "majority":
                 assert accept > Fraction(base, 2)
             elif consensus.kind == "supermajority":
                 assert accept >= SHARES[consensus.share] * base
@@ -196,6 +209,15 @@ def check_outcomes(history: History) -> None:
 def check_blacklists(history: History) -> None:
     """Compare with a queue per node: a confirmed signature is read in the first step after it."""
     model = history.model
+    if (
+        model.config.dissemination.kind not in ("ledger", "none")
+        or model.config.adversary.kind == "sybil"
+    ):
+        held = set(np.concatenate(history.blacklists).ravel().tolist())
+        decisions = history.rows("decision")
+        confirmed_ones = decisions["proposal"][decisions["outcome"] == Outcome.CONFIRMED]
+        assert held <= set(confirmed_ones.tolist()) | {-1}
+        return
     n_nodes = model.config.simulation.nodes
     queues: list[deque[int]] = [
         deque(maxlen=model.config.response.blacklist_capacity) for _ in range(n_nodes)
@@ -245,6 +267,7 @@ def check_metrics(history: History) -> None:
     model = history.model
     n_flows = model.config.simulation.flows_per_node
     is_true = {int(r["proposal"]): bool(r["is_true"]) for r in history.rows("proposal")}
+    sent = arrived = 0
     for step, entries in enumerate(history.entries):
         (row,) = entries["metrics"]
         up = int(history.up[step].sum())
@@ -270,9 +293,9 @@ def check_metrics(history: History) -> None:
         truth = [is_true[int(n)] for n in entries["decision"]["proposal"][confirmed]]
         assert row["true_confirmations"] == sum(truth)
         assert row["false_confirmations"] == len(truth) - sum(truth)
-        assert row["messages_sent"] == (
-            row["messages_delivered"] + row["messages_lost"] + row["messages_in_flight"]
-        )
+        sent += int(row["messages_sent"])
+        arrived += int(row["messages_delivered"] + row["messages_lost"])
+        assert sent == arrived + row["messages_in_flight"]
         assert all(row[name] >= 0 for name in METRIC_COUNTS)
         for name in ("auroc", "immunity_share", "reputation_honest", "reputation_dishonest"):
             assert np.isnan(row[name]) or 0 <= row[name] <= 1
@@ -280,6 +303,7 @@ def check_metrics(history: History) -> None:
     counted = history.rows("metrics")[model.config.metrics.from_step :]
     assert model.state.totals.tolist() == [int(counted[name].sum()) for name in METRIC_COUNTS]
     flows = sum(int(counted[f"honest_{name}"].sum()) for name in ("tp", "fp", "tn", "fn"))
+    model.collect()
     assert model.state.histogram.sum() == flows
     attacks = int(counted["honest_tp"].sum() + counted["honest_fn"].sum())
     assert model.state.histogram[1].sum() == attacks

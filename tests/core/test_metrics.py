@@ -14,22 +14,38 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm, rankdata
 
+from sim_core import passes
 from sim_core.ledger.blocks import METRIC_COUNTS
-from sim_core.metrics import (
-    auroc,
-    confusion,
-    confusion_ratios,
-    derived_ratios,
-    score_histogram,
-    summarise,
-)
+from sim_core.metrics import auroc, confusion_ratios, derived_ratios, summarise
 from sim_core.model import NetworkModel
-from sim_core.phases import immune_nodes
+from sim_core.phases import ENOUGH_REFERENCES, immune_nodes
 from sim_core.recording import note_first_times
 from sim_core.state import SCORE_BINS, Signatures, State
 from sim_core.traffic import Target
 
 COUNTS = st.integers(0, 10**9)
+
+
+def tallied(score: Any, y: Any, flagged: Any, counted: Any) -> tuple[Any, Any]:
+    """Return TP, FP, TN, FN and the histogram of scores over the counted nodes."""
+    counts = np.zeros((2, 4), dtype=np.int64)
+    histogram = np.zeros((2, SCORE_BINS), dtype=np.int64)
+    n_nodes = len(y)
+    passes.tally(
+        y, np.ascontiguousarray(score, dtype=np.float32), np.zeros_like(flagged), flagged, counted,
+        counted, 0, counts, np.zeros(1, np.int64), np.zeros(int(y.max()) + 1, bool),
+        np.zeros(n_nodes, np.int32), np.full(n_nodes, -1), histogram,
+    )  # fmt: skip
+    assert counts[0].tolist() == counts[1].tolist(), "all counted nodes were honest"
+    return tuple(counts[0].tolist()), histogram
+
+
+def score_histogram(score: Any, y: Any, counted: Any) -> Any:
+    return tallied(score, y, np.zeros(y.shape, dtype=bool), counted)[1]
+
+
+def confusion(y: Any, flagged: Any, counted: Any) -> Any:
+    return tallied(np.zeros(y.shape), y, flagged, counted)[0]
 
 
 def rank_auroc(score: Any, y: Any) -> float:
@@ -123,7 +139,7 @@ def test_auroc_of_a_run_is_that_of_all_scores_of_honest_nodes_that_were_up(
     for step in range(12):
         counted = model.state.up & ~model.liars
         flows = model.traffic.draw(step)
-        score = model.detector.score(model.state.detector, flows.x)
+        score = model.shards.detector.score(model.state.nodes.detector, flows.x)
         model.step()
         found = model.entries["metrics"][0]["auroc"]
         expected = binned_auroc(score[counted], flows.y[counted]) if step % 2 == 0 else None
@@ -132,7 +148,7 @@ def test_auroc_of_a_run_is_that_of_all_scores_of_honest_nodes_that_were_up(
             scores.append(score[counted])
             labels.append(flows.y[counted])
     assert not model.state.up.all()
-    found = summarise(model.state, model.traffic.targets, 12)["auroc"]
+    found = summarise(model.collect(), model.traffic.targets, 12)["auroc"]
     assert found == pytest.approx(binned_auroc(np.concatenate(scores), np.concatenate(labels)))
 
 
@@ -258,13 +274,15 @@ def test_summary_takes_ratios_of_sums_over_honest_nodes(make_model: Any):
     values |= {"honest_tp": 6, "honest_fp": 2, "honest_tn": 10, "honest_fn": 4, "tp": 99, "fp": 99}
     values |= {"benign_blocked": 3, "confirmed": 5, "true_confirmations": 4}
     values |= {"false_confirmations": 1, "rejected": 7, "expired": 8, "messages_sent": 50}
-    values |= {"messages_lost": 9, "bytes_sent": 1234}
+    values |= {"messages_lost": 9, "bytes_sent": 1234, "decision_steps": 50}
     model = make_model(traffic={"campaigns": []})
     found = summarise(state_of(model, totals=list(values.values())), (), 10)
     assert found["precision"] == 0.75
     assert found["recall"] == 0.6
     assert found["benign_blocked_share"] == 0.25
     assert found["missed"] == 4
+    assert found["decision_steps"] == 2.5
+    assert found["infected_share"] is None
     assert (found["true_confirmations"], found["false_confirmations"]) == (4, 1)
     assert (found["rejections"], found["expirations"]) == (7, 8)
     assert (found["messages_sent"], found["messages_lost"], found["bytes_sent"]) == (50, 9, 1234)
@@ -285,7 +303,7 @@ def test_first_times_are_noted_once_and_not_before_the_start(make_model: Any):
     )
     for step in range(5):
         state.step = step
-        caught = np.array([0, 1], dtype=np.int16)
+        caught = np.array([True, True, False])
         confirmed = np.array([2] if step == 3 else [0], dtype=np.int16)
         note_first_times(targets, state, caught, confirmed)
     assert state.first_flag.tolist() == [2, -1]
@@ -295,8 +313,8 @@ def test_first_times_are_noted_once_and_not_before_the_start(make_model: Any):
 
 def test_nodes_are_immune_whose_blacklists_cover_nine_tenths_together(make_model: Any):
     model = make_model(simulation={"nodes": 4}, response={"blacklist_capacity": 2})
-    covers = np.zeros((3, 1, 10), dtype=bool)
-    covers[0, 0, :5] = covers[1, 0, 4:9] = covers[2, 0, 3:] = True
+    ranges = (range(35), range(28, 58), range(20, 64))  # together 58 of 64 are nine tenths
+    covers = np.array([[sum(1 << k for k in r)] for r in ranges], dtype=np.uint64)
     model.state.signatures = Signatures(
         number=np.array([2, 5, 9]),
         proposer=np.zeros(3, dtype=np.int64),
@@ -306,6 +324,7 @@ def test_nodes_are_immune_whose_blacklists_cover_nine_tenths_together(make_model
     )
     model.state.blacklist = np.array([[-1, -1], [2, 5], [2, 9], [5, 9]])
     assert immune_nodes(model.state).tolist() == [[False], [True], [True], [False]]
+    assert ENOUGH_REFERENCES == 58
 
 
 def test_undetected_and_detected_campaigns_in_a_whole_run(make_model: Any):
@@ -324,7 +343,7 @@ def test_undetected_and_detected_campaigns_in_a_whole_run(make_model: Any):
         )
         for _ in range(20):
             model.step()
-        found[name] = summarise(model.state, model.traffic.targets, 20)
+        found[name] = summarise(model.collect(), model.traffic.targets, 20)
     assert found["open"]["detected_share"] == 1
     assert found["open"]["first_flag_delay_steps"] == 0
     assert 0 <= found["open"]["detection_delay_steps"] <= found["open"]["immunity_delay_steps"]

@@ -63,7 +63,12 @@ def test_normals_are_normal_up_to_the_tail():
     assert abs(z.mean()) < 3.3 / np.sqrt(n)
     assert abs(z.var() - 1) < 3.3 * np.sqrt(2 / n)
     assert abs(stats.kurtosis(z)) < 3.3 * np.sqrt(24 / n)
-    for edge in (2.0, 3.0, 3.6541528853610088, 4.2):  # the third one is where the ziggurat's tail begins
+    for edge in (
+        2.0,
+        3.0,
+        3.6541528853610088,
+        4.2,
+    ):  # the third one is where the ziggurat's tail begins
         share = stats.norm.sf(edge)
         for tail in (z > edge, z < -edge):
             assert abs(tail.sum() - n * share) < 3.3 * np.sqrt(n * share)
