@@ -20,6 +20,8 @@ SHARDS_PER_SLOT = 8
 """So many that the last shard to end does not keep the other workers idle for long."""
 LARGEST_SHARD = 50
 POLL_SECONDS = 1.0
+LONGEST_SEGMENT_SECONDS = 20.0
+"""How long an experiment that ends early waits for what is being executed."""
 
 
 def make_shards(
@@ -55,21 +57,33 @@ def execute_shards(
     waiting, ended = deque(shards), queue.SimpleQueue[Any]()
     progress = ProgressArtifact(sum(run.config.simulation.steps for run in runs))
     executions: dict[str, Execution] = {}
-    n_running = 0
+    running: set[Any] = set()
     try:
-        while waiting or n_running:
-            while waiting and n_running < executor.max_in_flight:
+        while waiting or running:
+            while waiting and len(running) < executor.max_in_flight:
                 shard = waiting.popleft()
                 future = simulate_shard.submit(shard.index, shard, workbench)
+                running.add(future)
                 future.add_done_callback(ended.put)
-                n_running += 1
             with contextlib.suppress(queue.Empty):
-                executions |= ended.get(timeout=POLL_SECONDS).result()
-                n_running -= 1
+                future = ended.get(timeout=POLL_SECONDS)
+                running.discard(future)
+                executions |= future.result()
             progress.show(count.steps)
     finally:
         workbench.stopping.set()
+        _await_the_rest(running)
     return executions
+
+
+def _await_the_rest(running: set[Any]) -> None:
+    """Wait until no shard uses the executor any more, which is about to be closed.
+
+    Each stops after the segment that it is at; one that takes longer is left behind.
+    """
+    for future in running:
+        with contextlib.suppress(TimeoutError):
+            future.wait(timeout=LONGEST_SEGMENT_SECONDS)
 
 
 class ProgressCount:

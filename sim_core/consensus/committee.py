@@ -46,7 +46,7 @@ def draw_voters(
 def _draw_committees(voters: Any, number: Any, joined: Any, k0: Any, k1: Any) -> None:
     """Fill each row with different nodes that have joined; there are more of them than seats.
 
-    Candidate c is word c of the counter (call, 0, 0, number), scaled to the nodes; those that have
+    Candidate c is the first word of the counter (c, 0, 0, number), scaled to the nodes; those that have
     a seat already or have not joined are passed over.
     """
     n_nodes, n_seats = joined.shape[0], voters.shape[1]
@@ -54,13 +54,12 @@ def _draw_committees(voters: Any, number: Any, joined: Any, k0: Any, k1: Any) ->
     for p in range(number.shape[0]):
         n_taken, call = 0, 0
         while n_taken < n_seats:
-            words = philox4x32(uint32(call), uint32(0), uint32(0), uint32(number[p]), k0, k1)
+            word = philox4x32(uint32(call), uint32(0), uint32(0), uint32(number[p]), k0, k1)[0]
             call += 1
-            for word in words:
-                node = np.int64((uint64(word) * uint64(n_nodes)) >> uint64(32))
-                if n_taken < n_seats and joined[node] and not seated[node]:
-                    seated[node] = True
-                    voters[p, n_taken] = node
-                    n_taken += 1
+            node = np.int64((uint64(word) * uint64(n_nodes)) >> uint64(32))
+            if joined[node] and not seated[node]:
+                seated[node] = True
+                voters[p, n_taken] = node
+                n_taken += 1
         for seat in range(n_seats):
             seated[voters[p, seat]] = False

@@ -1,7 +1,8 @@
 """Histogram-based outlier score, exponentially forgetting.
 
 Goldstein and Dengel, "Histogram-based outlier score (HBOS)", KI 2012, poster and demo track, with
-static bins; densities, alpha and the tolerance at the ends of the range as in PyOD's `HBOS`.
+static bins, whose heights are divided by the largest; alpha and the tolerance at the ends of the range
+are those of PyOD's `HBOS`. (PyOD takes densities, which makes alpha depend on a feature's unit.)
 """
 
 from __future__ import annotations
@@ -26,17 +27,16 @@ from sim_core.randomness import Streams
 _Parts = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
 
 ALPHA = 0.1
-"""Added to densities, so that an empty bin has a logarithm."""
+"""Added to heights, so that an empty bin has a logarithm."""
 TOLERANCE = 0.5
 """Bin widths beyond the range of the warm-up that still belong to the outermost bin."""
 
 
 class Hbos(Stationary):
-    """Sum over the features of log2((largest density + alpha) / (density + alpha)).
+    """Sum over the features of log2((1 + alpha) / (height + alpha)), 0 in the fullest bins.
 
-    The same as PyOD's sum of -log2(density + alpha), less what the most ordinary flow has: the order
-    is the same and no score is negative. What lies beyond the range is learned in two bins of
-    their own, which count at least as much as the emptiest bin.
+    What lies beyond the range is learned in two bins of their own, which count at least as much
+    as the emptiest bin inside.
     """
 
     def __init__(self, config: HbosDetector, _streams: Streams) -> None:
@@ -139,8 +139,7 @@ def _learn(x: Any, mask: Any, low: Any, width: Any, share: Any, bits: Any, rate:
                     found[_bin(x[i, d, b], low[i, d], width[i, d], bins)] += 1
             for k in range(bins + 2):
                 share[i, d, k] = (1 - rate) * share[i, d, k] + rate * (found[k] / count)
-            emptiest = share[i, d, :bins].min()
-            fullest = np.log2(max(share[i, d].max(), emptiest) / width[i, d] + ALPHA)
+            emptiest, fullest = share[i, d, :bins].min(), share[i, d].max()
             for k in range(bins + 2):
-                density = max(share[i, d, k], emptiest) / width[i, d]
-                bits[i, d, k] = max(fullest - np.log2(density + ALPHA), 0.0)
+                height = max(share[i, d, k], emptiest) / fullest
+                bits[i, d, k] = np.log2((1 + ALPHA) / (height + ALPHA))

@@ -30,9 +30,9 @@ def open_engine(path: Path, *, synchronous: str = "NORMAL") -> Engine:
     half-way because somebody else wrote in between. Options `{"readonly": True}` take none.
 
     Raises:
-        WorkspaceError: the file cannot be opened, or is newer than this program.
+        WorkspaceError: the file cannot be opened, or is newer or older than this program.
     """
-    refuse_newer_schema(path)
+    refuse_other_schema(path)
     engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_MILLISECONDS / 1000})
 
     @event.listens_for(engine, "connect")
@@ -58,11 +58,11 @@ def open_engine(path: Path, *, synchronous: str = "NORMAL") -> Engine:
     return engine
 
 
-def refuse_newer_schema(path: Path) -> None:
+def refuse_other_schema(path: Path) -> None:
     """Look at a database without changing a byte of it.
 
     Raises:
-        WorkspaceError: it is newer than this program, or no database.
+        WorkspaceError: it is newer or older than this program, or no database.
     """
     if not path.exists():
         return
@@ -78,4 +78,10 @@ def refuse_newer_schema(path: Path) -> None:
         raise WorkspaceError(
             f"{path} was written by a newer quorumlab (schema {found}, this one reads up to "
             f"{SCHEMA_VERSION}): upgrade quorumlab, or choose another workspace"
+        )
+    if 0 < found < SCHEMA_VERSION:
+        raise WorkspaceError(
+            f"{path} was written by an older quorumlab (schema {found}, this one writes "
+            f"{SCHEMA_VERSION}), whose model was another one: its runs cannot go on here. Choose "
+            "another workspace; the older quorumlab still reads this one"
         )

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import JSON, Column, Index, LargeBinary, Table
 from sqlmodel import Field, SQLModel
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Experiment(SQLModel, table=True):
@@ -199,7 +199,9 @@ class StepMetrics(SQLModel, table=True):
     expired: int
     true_confirmations: int
     false_confirmations: int
+    decision_steps: int
     pending: int
+    infected: int
     messages_sent: int
     messages_delivered: int
     messages_lost: int
