@@ -85,9 +85,9 @@ class IsolationForestDetector(DetectorBase):
     window: int = Field(512, ge=2, le=1_000_000)
     """Last learned flows that a refit sees."""
     refit_every: int = Field(50, ge=1)
-    """Steps between two refits of a node; nodes take turns."""
+    """Steps in which a node learned between two of its refits; nodes take turns."""
     shared: bool = False
-    """One forest for all nodes, grown once from the warm-up of all, instead of one per node."""
+    """One forest for all nodes, grown once from the pool or the warm-up of 64 nodes, never refitted."""
 
 
 class EcodDetector(DetectorBase):
@@ -95,7 +95,7 @@ class EcodDetector(DetectorBase):
 
     kind: Literal["ecod"] = "ecod"
     window: int = Field(512, ge=8, le=100_000)
-    """Last learned flows that the distribution is of."""
+    """Last learned flows that the distribution is of; it is renewed after an eighth of them."""
 
 
 class HbosDetector(MomentsBase):

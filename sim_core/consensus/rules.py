@@ -45,6 +45,12 @@ class Tally:
     outstanding: Counts
     """Those who may vote and have neither voted nor abstained."""
 
+    def take(self, rows: NDArray[np.int64]) -> Tally:
+        """Return the votes on some of the proposals."""
+        return Tally(
+            self.accept[rows], self.reject[rows], self.registered[rows], self.outstanding[rows]
+        )
+
 
 def majority(
     config: MajorityConsensus | WeightedConsensus, accept: Counts, base: Counts

@@ -24,8 +24,6 @@ from sim_core.detectors.base import (
 from sim_core.detectors.window import drop_flows, initial_window, keep_flows
 from sim_core.randomness import Streams
 
-_Parts = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
-
 REFRESH_SHARE = 8
 """The sorted window is made anew when one part in so many of it was learned since."""
 
@@ -61,7 +59,7 @@ class Ecod(Stationary):
         state["even"] = np.zeros((n_nodes, n_features), dtype=np.bool_)
         state["fitted"] = np.zeros(n_nodes, dtype=np.int64)
         state["pending"] = np.zeros(n_nodes, dtype=np.int64)
-        _refresh(np.arange(n_nodes), *_parts(state))
+        _refresh(state, np.arange(n_nodes))
         return state
 
     def score(
@@ -81,8 +79,7 @@ class Ecod(Stationary):
         """Keep the masked flows; nodes that have learned an eighth of their window sort it anew."""
         keep_flows(state, flows_innermost(x), mask)
         state["pending"] += mask.sum(axis=1)
-        due = np.flatnonzero(state["pending"] >= self._refresh)
-        _refresh(due, *_parts(state))
+        _refresh(state, np.flatnonzero(state["pending"] >= self._refresh))
 
     def forget(
         self,
@@ -94,32 +91,30 @@ class Ecod(Stationary):
     ) -> None:
         """Drop kept flows within `radius` of confirmed signatures, and sort what is left."""
         lost = drop_flows(state, rows, centroid, scale, radius)
-        _refresh(np.unique(rows[lost]), *_parts(state))
+        _refresh(state, np.unique(rows[lost]))
 
 
-def _parts(state: DetectorState) -> _Parts:
-    return (
-        state["window"],
-        state["filled"],
-        state["ordered"],
-        state["even"],
-        state["fitted"],
-        state["pending"],
-    )
+def _refresh(state: DetectorState, nodes: NDArray[np.int64]) -> None:
+    """Sort the windows of these nodes."""
+    if not nodes.size:
+        return
+    filled = state["filled"][nodes]
+    # Adding zero makes -0.0 and 0.0 one value, so that sorting has one result.
+    flows = state["window"][nodes].transpose(0, 2, 1) + np.float32(0)
+    for k in np.flatnonzero(filled < flows.shape[2]):
+        flows[k, :, filled[k] :] = np.inf
+    state["ordered"][nodes] = np.sort(flows, axis=2)
+    state["fitted"][nodes], state["pending"][nodes] = filled, 0
+    _find_even(nodes, state["ordered"], state["fitted"], state["even"])
 
 
 @njit(cache=True, nogil=True)
-def _refresh(
-    nodes: Any, window: Any, filled: Any, ordered: Any, even: Any, fitted: Any, pending: Any
-) -> None:
-    """Sort the windows of these nodes."""
-    n_features = window.shape[2]
+def _find_even(nodes: Any, ordered: Any, fitted: Any, even: Any) -> None:
+    """Write which features of these nodes have no skewness."""
     for i in nodes:
-        n = filled[i]
-        fitted[i], pending[i] = n, 0
-        for d in range(n_features):
-            values = np.sort(window[i, :n, d].copy())
-            ordered[i, d, :n] = values
+        n = fitted[i]
+        for d in range(ordered.shape[1]):
+            values = ordered[i, d, :n]
             even[i, d] = n == 0 or values[0] == values[n - 1] or _third_moment(values) == 0
 
 

@@ -63,11 +63,18 @@ class Finding:
         return (self.high - self.low) / 2
 
 
-def judge(exact: float, found: Sequence[Measurement], *, n_rows: int = 1) -> Finding:
+def judge(
+    exact: float,
+    found: Sequence[Measurement],
+    *,
+    n_rows: int = 1,
+    is_square: bool = False,
+) -> Finding:
     """Return the finding of all runs of a point.
 
     The interval has the confidence 1 - FALSE_ALARMS / n_rows, so that all of `n_rows` hold at once
-    (Bonferroni): of Clopper and Pearson (1934) for trials, of Student's t for values.
+    (Bonferroni): of Clopper and Pearson (1934) for trials, of Student's t for values, and for means of
+    squares, which are skewed, of Student's t on the logarithm of the mean (delta method).
 
     >>> judge(0.5, [Trials(48, 100), Trials(55, 100)]).agrees
     True
@@ -90,4 +97,7 @@ def judge(exact: float, found: Sequence[Measurement], *, n_rows: int = 1) -> Fin
         * values.std(ddof=1)
         / math.sqrt(values.size)
     )
-    return Finding(exact, mean, mean - half, mean + half, values.size, "runs")
+    low, high = mean - half, mean + half
+    if is_square and mean > 0:
+        low, high = mean * math.exp(-half / mean), mean * math.exp(half / mean)
+    return Finding(exact, mean, low, high, values.size, "runs")

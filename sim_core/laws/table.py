@@ -47,8 +47,9 @@ def compare(law: Law, points: Sequence[PointResults]) -> list[Row]:
     for config, runs in points:
         for quantity in law.quantities:
             measured = [quantity.measure(config, run) for run in runs]
-            found = judge(quantity.exact(config), measured, n_rows=n_rows)
-            if quantity.is_square:
+            exact, square = quantity.exact(config), quantity.is_square
+            found = judge(exact, measured, n_rows=n_rows, is_square=square)
+            if square:
                 found = _rooted(found)
             rows.append(Row(law.parameters(config), quantity.symbol, found))
     return rows
@@ -60,7 +61,7 @@ def _rooted(found: Finding) -> Finding:
         found,
         exact=math.sqrt(found.exact),
         measured=math.sqrt(found.measured),
-        low=math.sqrt(max(0.0, found.low)),
+        low=math.sqrt(found.low),
         high=math.sqrt(found.high),
     )
 
@@ -107,8 +108,8 @@ quorumlab laws auroc --replicates 3
 
 The intervals of a law hold all at once with {share} confidence (Bonferroni): a law of m rows has intervals of
 1 - 0.001/m each, so that a correct model shows `differs` anywhere in a law with a probability of 0.001 at most.
-For trials the intervals are those of Clopper and Pearson (1934), for means over runs Student's t intervals. The seed is 1, so
-the same code gives the same page.
+For trials the intervals are those of Clopper and Pearson (1934), for means over runs Student's t intervals (for sd[T] those of
+the logarithm of the mean square). The seed is 1, so the same code gives the same page.
 
 {sections}
 """

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from sim_core.adversaries import Ballot, choose_liars, joined_nodes
+from sim_core.config import ModelConfig
 from sim_core.consensus import Outcome, Tally, decide, draw_voters, vote_weights
 from sim_core.ledger.blocks import KEPT, METRIC_COUNTS, unpack_ballots
 from sim_core.ledger.store import Ledger
@@ -92,6 +93,11 @@ class Decisions:
         """Return the stored tallies as text."""
         return _tallies(self.accept, self.reject, self.abstain)
 
+    def heads(self) -> Tally:
+        """Return the stored tallies, those who did not vote being outstanding."""
+        outstanding = self.registered - self.accept - self.reject - self.abstain
+        return Tally(self.accept, self.reject, self.registered, outstanding)
+
 
 Judge = Callable[[Connection, Run, Decisions], tuple[list[str], list[str]]]
 """Returns what is expected and what is found, per decision."""
@@ -112,7 +118,8 @@ def read_decisions(connection: Connection, run: Run) -> Iterator[Decisions]:
     """Yield the decisions on published proposals in order, in parts that bound memory.
 
     Raises:
-        ValueError: a value is not a whole number, or the ballots do not have 2 bits a seat.
+        ValueError: a value is not a whole number, the ballots do not have 2 bits a seat, or a
+            proposer is no node.
     """
     found = connection.exec_driver_sql(
         "SELECT d.step, d.proposal, d.outcome, d.accept, d.reject, d.abstain, d.registered, "
@@ -127,10 +134,13 @@ def read_decisions(connection: Connection, run: Run) -> Iterator[Decisions]:
         packed = np.frombuffer(b"".join(blobs), dtype=np.uint8)
         if any(len(blob) != width for blob in blobs):
             raise ValueError(f"ballots have {sorted(map(len, blobs))} bytes, expected {width}")
-        yield Decisions(
+        part = Decisions(
             unpack_ballots(packed.reshape(len(rows), width), 4 * width),
             *(np.array(column, dtype=np.int64) for column in numbers),
         )
+        if part.proposer.min() < 0 or part.proposer.max() >= run["n_nodes"]:
+            raise ValueError("a proposer is none of the nodes")  # compiled code would not notice
+        yield part
 
 
 def tallies(connection: Connection, run: Run, part: Decisions) -> tuple[list[str], list[str]]:
@@ -174,37 +184,45 @@ def seats(run: Run, part: Decisions) -> NDArray[np.int32]:
 
 def outcomes(ledger: Ledger, run: Run) -> Iterator[Compared]:
     """Yield what the consensus rule makes of each decision's ballots, and what is stored."""
-    config = stored_config(run)
-    is_weighted = config.consensus.kind == "weighted"
-    reputation = np.ones((run["n_nodes"], 2), dtype=np.float64)
     with ledger.reading() as connection:
-        for part in read_decisions(connection, run):
-            voters = seats(run, part)
-            ballots = np.ascontiguousarray(part.ballots[:, : voters.shape[1]])
-            for rows in _together(part.step) if is_weighted else [np.arange(len(part.step))]:
-                heads = Tally(
-                    accept=part.accept[rows],
-                    reject=part.reject[rows],
-                    registered=part.registered[rows],
-                    outstanding=(part.registered - part.accept - part.reject - part.abstain)[rows],
+        for part, decided in _judged(connection, run, stored_config(run)):
+            tallied = part.tallies()
+            for row, (place, outcome) in enumerate(zip(part.places(), decided, strict=True)):
+                votes = f" by {tallied[row]} of {part.registered[row]}"
+                yield Compared(
+                    place, _outcome(outcome) + votes, _outcome(part.outcome[row]) + votes
                 )
-                weights = heads
-                if is_weighted:
-                    weights = tally_ballots(ballots[rows], voters[rows], vote_weights(reputation))
-                due = (part.step - part.published)[rows] >= config.consensus.vote_deadline
-                decided = decide(config.consensus, heads, weights, due)
-                if is_weighted:
-                    move_reputations(reputation, rows, part.outcome, part.proposer, voters, ballots)
-                places, tallied = part.places(), part.tallies()
-                for row, outcome in zip(rows, decided, strict=True):
-                    votes = f" by {tallied[row]} of {part.registered[row]}"
-                    yield Compared(
-                        places[row], _outcome(outcome) + votes, _outcome(part.outcome[row]) + votes
-                    )
+
+
+def _judged(
+    connection: Connection, run: Run, config: ModelConfig
+) -> Iterator[tuple[Decisions, NDArray[np.uint8]]]:
+    """Yield decisions with the outcomes that the rule gives; where votes weigh, replay reputations.
+
+    All decisions of a step fall before any reputation moves, also where they are in two parts.
+    """
+    reputation = np.ones((run["n_nodes"], 2), dtype=np.float64)
+    weight, weighed = vote_weights(reputation), -1
+    for part in read_decisions(connection, run):
+        heads = part.heads()
+        due = part.step - part.published >= config.consensus.vote_deadline
+        if config.consensus.kind != "weighted":
+            yield part, decide(config.consensus, heads, heads, due)
+            continue
+        voters = seats(run, part)
+        ballots = np.ascontiguousarray(part.ballots[:, : voters.shape[1]])
+        decided = np.empty(len(part.step), dtype=np.uint8)
+        for rows in _together(part.step):
+            if part.step[rows[0]] != weighed:
+                weight, weighed = vote_weights(reputation), int(part.step[rows[0]])
+            weights = tally_ballots(ballots[rows], voters[rows], weight)
+            decided[rows] = decide(config.consensus, heads.take(rows), weights, due[rows])
+            move_reputations(reputation, rows, part.outcome, part.proposer, voters, ballots)
+        yield part, decided
 
 
 def _together(step: Counts) -> list[Counts]:
-    """Return the rows of each step; all its decisions fall before any reputation moves."""
+    """Return the rows of each step."""
     return np.split(np.arange(len(step)), np.flatnonzero(np.diff(step)) + 1)
 
 

@@ -14,6 +14,7 @@ from sim_core.traffic.synthetic import Synthetic
 
 TRAFFIC: dict[str, Callable[[ModelConfig, Streams], Traffic]] = {
     "synthetic": Synthetic,
+    "gaussian": Synthetic,
     "nsl_kdd": NslKdd,
 }
 DATA_FILES: dict[str, Callable[[Any], tuple[Path, ...]]] = {"nsl_kdd": nsl_kdd_files}

@@ -72,9 +72,9 @@ def test_restored_arrays_are_writable_and_their_own(content: bytes):
 
 def test_odd_numbers_survive(model: NetworkModel):
     model.state.immune = np.array([np.nan, -0.0])
-    model.state.threshold = np.full(8, np.inf, dtype=np.float32)
-    model.state.recent = np.zeros((8, 32, 8), dtype=np.float32)
-    model.state.recent[3, 2, 1] = np.float32(1e-45)  # sparse: compressed
+    model.state.nodes.threshold = np.full(8, np.inf, dtype=np.float32)
+    model.state.nodes.recent = np.zeros((8, 32, 8), dtype=np.float32)
+    model.state.nodes.recent[3, 2, 1] = np.float32(1e-45)  # sparse: compressed
     assert bits(decode(encode(model.state, RUN_KEY), RUN_KEY)) == bits(model.state)
 
 
@@ -113,7 +113,7 @@ def tampered(content: bytes, name: str, **changes: Any) -> bytes:
         ("up", {"dtype": "|O"}, "array of type"),
         ("up", {"dtype": "V1"}, "array of type"),
         ("up", {"dtype": "|S1"}, "array of type"),
-        ("step", {"dtype": "<u8"}, "array of type"),
+        ("step", {"dtype": "<c8"}, "array of type"),
         ("step", {"dtype": ">i8"}, "array of type"),
         ("step", {"dtype": "<M8[s]"}, "array of type"),
         ("up", {"dtype": "nonsense"}, "array of type"),

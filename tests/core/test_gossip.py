@@ -71,6 +71,7 @@ def gossip_times(kind: str, n: int, p: float, n_runs: int) -> NDArray[np.int64]:
         wire.publish([replicate % n])
         wire.run_step()
         while not wire.held.all():
+            assert wire.step < 1_000, "somebody is never called"
             wire.run_step()
         times[replicate] = wire.step - 1
     return times
@@ -233,6 +234,20 @@ def test_who_is_down_on_arrival_loses_the_message():
     assert not wire.held[1, 0]
 
 
+def test_what_was_lost_on_arrival_does_not_come_later():
+    wire = Wire(network_config(2, way={"kind": "push", "latency": 2}))
+    wire.publish([0])
+    wire.run_step()
+    wire.run_step()  # the only call
+    wire.up = np.zeros(2, dtype=bool)
+    arrived = [wire.run_step() for _ in range(2)]
+    assert [a.lost for a in arrived] == [0, 1]
+    wire.up = np.array([False, True])
+    arrived = [wire.run_step() for _ in range(6)]
+    assert not wire.held[1, 0]
+    assert [(a.delivered, a.in_flight) for a in arrived] == [(0, 0)] * 6
+
+
 def test_messages_of_each_kind_of_call():
     def costs(kind: str, proposers: list[int], batch: int) -> tuple[int, ...]:
         wire = Wire(network_config(2, way={"kind": kind, "batch": batch}))
@@ -249,6 +264,18 @@ def test_messages_of_each_kind_of_call():
     assert costs("push_pull", [0] * 5, 2) == (3 + 1 + 3, 7, 10)  # pushed, and pulled as well
     assert costs("push_pull", [], 2) == (2, 2, 0)
     assert costs("flood", [0] * 5, 2) == (3, 3, 5)
+
+
+@pytest.mark.parametrize(("kind", "again"), [("pull", 2), ("push_pull", 4)])
+def test_only_what_the_caller_lacks_is_answered(kind: str, again: int):
+    wire = Wire(network_config(2, way={"kind": kind, "batch": 2}))
+    wire.publish([0, 0, 0, 1])
+    wire.run_step()
+    mine = {"pull": 1 + 1, "push_pull": 2 + 1}[kind]
+    assert wire.run_step().sent == mine + 1 + 2
+    assert wire.held.all()
+    arrived = wire.run_step()
+    assert (arrived.sent, arrived.proposal_copies) == (again, {"pull": 0, "push_pull": 8}[kind])
 
 
 def test_a_lost_call_costs_its_messages_and_no_answer():

@@ -61,7 +61,7 @@ def test_agents_show_the_rows_of_the_arrays_at_any_step(make_model: MakeModel):
             agreed, differed = state.reputation[node]
             assert agent.reputation == agreed / (agreed + differed)
             assert 0 < agent.reputation < 1
-            assert agent.threshold == state.threshold[node]
+            assert agent.threshold == state.nodes.threshold[node]
             held = [int(n) for n in state.blacklist[node] if n >= 0]
             assert agent.blacklist == tuple(held)
             seen_held |= bool(held)
@@ -119,7 +119,7 @@ def test_closed_model_is_freed(make_config: Callable[..., Any], with_agents: boo
     if with_agents:
         assert len(model.agents) == 8
     gone = weakref.ref(model)
-    arrays = weakref.ref(model.state.recent)
+    arrays = weakref.ref(model.state.nodes.recent)
     assert (model in mesa.Agent._ids) is with_agents
     model.close()
     model.close()
@@ -152,3 +152,78 @@ def test_every_run_closes_its_model(make_spec: Callable[..., Any], monkeypatch: 
     with pytest.raises(RunTimeout):
         list(simulate(replace(make_spec(), max_seconds=-1.0)))
     assert closed == [12, 4, 1]
+
+
+# --- neighbours, inboxes, alerts ----------------------------------------------------------
+
+
+def test_agents_know_their_neighbours_and_where_they_are(make_model: MakeModel):
+    alone = list(make_model().agents)
+    assert alone[3].neighbours == (0, 1, 2, 4, 5, 6, 7)
+    assert alone[3].position is None
+    ring = list(make_model(topology={"kind": "ring"}).agents)
+    assert ring[0].neighbours == (1, 7)
+    cells = list(make_model(topology={"kind": "lattice", "width": 3}).agents)
+    assert [agent.position for agent in cells[:4]] == [(0, 0), (0, 1), (0, 2), (1, 0)]
+    assert cells[0].neighbours == (1, 2, 3, 4, 5, 6, 7)
+
+
+@pytest.mark.parametrize("kind", ["ledger", "push", "flood"])
+def test_an_inbox_holds_what_reached_the_node_in_the_last_step(make_model: MakeModel, kind: str):
+    """A node may vote on a proposal from the step on in which it is in its inbox, no sooner."""
+    model = make_model(dissemination={"kind": kind}, topology={"kind": "ring"}, **LIVELY)
+    agents = list(model.agents)
+    assert agents[0].inbox == ()
+    arrived: dict[tuple[int, int], int] = {}
+    decisions = 0
+    for step in range(12):
+        model.step()
+        for agent in agents:
+            for message in agent.inbox:
+                if message.kind == "proposal":
+                    assert (agent.node, message.proposal) not in arrived, "it came twice"
+                    arrived[agent.node, message.proposal] = step
+                else:
+                    decisions += 1
+        for vote in model.entries["vote"]:
+            node, number = int(vote["node"]), int(vote["proposal"])
+            if (node, number) in arrived:
+                assert arrived[node, number] == step, "it votes when it learns"
+    assert arrived
+    assert decisions
+
+
+def test_neighbours_are_told_of_alarms(make_model: MakeModel):
+    model = make_model(topology={"kind": "ring"})
+    agents = list(model.agents)
+    assert agents[0].neighbour_alerts == {}
+    seen = 0
+    for _ in range(12):
+        model.step()
+        flagged = np.bincount(model.entries["alert"]["node"], minlength=8)
+        for agent in agents:
+            assert agent.alarms == flagged[agent.node]
+            expected = {n: int(flagged[n]) for n in agent.neighbours if flagged[n]}
+            assert agent.neighbour_alerts == expected
+            seen += len(expected)
+    assert seen
+
+
+@pytest.mark.parametrize("activation", ["simultaneous", "random", "priority"])
+def test_activation_orders_the_proposals_of_a_step(make_model: MakeModel, activation: str):
+    model = make_model(
+        simulation={"activation": activation, "nodes": 8},
+        signature={"min_support": 1, "match_radius": 0.01, "cooldown_steps": 0},
+        **{k: v for k, v in LIVELY.items() if k != "adversary"},
+        adversary={"kind": "flipper", "share": 0.5},
+    )
+    orders = []
+    model.state.reputation[:, 0] = [3, 1, 9, 2, 8, 5, 7, 4]
+    for _ in range(12):
+        mean = model.state.reputation[:, 0] / model.state.reputation.sum(axis=1)
+        model.step()
+        proposers = model.entries["proposal"]["proposer"].tolist()
+        if activation == "priority":
+            assert proposers == sorted(proposers, key=lambda node: (-mean[node], node))
+        orders.append(proposers == sorted(proposers))
+    assert all(orders) is (activation == "simultaneous")

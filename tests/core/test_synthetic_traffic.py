@@ -11,7 +11,7 @@ import pytest
 from sim_core.config import ATTACK_FAMILIES, ModelConfig
 from sim_core.randomness import Streams
 from sim_core.traffic import Flows, make_traffic
-from sim_core.traffic.synthetic import (
+from sim_core.traffic.profiles import (
     FAMILY_CARRIER,
     FAMILY_SHIFT,
     FEATURES,
@@ -140,3 +140,75 @@ def test_bytes_transferred_are_the_first_feature_in_bytes(source: Any):
     records = traffic.describe(0, flows, node, flow)
     log10 = flows.x[..., 0].ravel().astype(float) * SCALE[0] + LOCATION[0]
     np.testing.assert_allclose(records.bytes_transferred, 10.0**log10, rtol=1e-6, atol=0.5)
+
+
+# --- drift, day, worms, Gaussian ----------------------------------------------------------
+
+
+def test_drift_moves_each_feature_of_a_node_in_one_direction(source: Any):
+    plain, drifting = source(flows=40), source(flows=40, drift=2.0)
+    free = [i for i in range(len(FEATURES)) if i not in RATIOS]
+    at_start = drifting.draw(0).x - plain.draw(0).x
+    assert not at_start.any()
+    for step in (250, 1_000):
+        shift = (drifting.draw(step).x - plain.draw(step).x)[..., free]
+        assert np.abs(shift) == pytest.approx(2.0 * step / 1_000, abs=1e-5)
+        per_node = np.sign(shift).mean(axis=1)
+        assert (np.abs(per_node) == 1).all(), "all flows of a node drift alike"
+        assert 0.3 < (per_node > 0).mean() < 0.7, "nodes and features go up or down"
+
+
+def test_day_moves_volumes_up_and_down_once_a_day(source: Any):
+    plain, daily = source(flows=10), source(flows=10, day_amplitude=0.5, day_steps=24)
+    shift = np.stack([daily.draw(t).x - plain.draw(t).x for t in range(25)]).mean(axis=(1, 2))
+    expected = 0.5 * np.sin(2 * np.pi * np.arange(25) / 24)
+    for name in ("log10_bytes_out", "log10_bytes_in", "log10_packets"):
+        assert shift[:, FEATURES.index(name)] == pytest.approx(expected, abs=1e-5)
+    assert not shift[:, FEATURES.index("log10_duration")].any()
+
+
+def test_a_worm_hits_those_who_are_infected_and_changes_labels_not_numbers(source: Any):
+    worm = campaign("worm", 3, 4, spread="worm", flow_share=0.5)
+    traffic = source(worm, nodes=8)
+    nobody = np.zeros((1, 8), dtype=bool)
+    some = nobody.copy()
+    some[0, [1, 5]] = True
+    quiet, hit = traffic.draw(3, infected=nobody), traffic.draw(3, infected=some)
+    assert not quiet.y.any()
+    assert np.flatnonzero(hit.y.any(axis=1)).tolist() == [1, 5]
+    assert (hit.y[[1, 5]] > 0).mean() == pytest.approx(0.5, abs=0.1)
+    benign = hit.y == 0
+    assert quiet.x[benign].tobytes() == hit.x[benign].tobytes()
+    assert not traffic.draw(7, infected=some).y.any(), "the campaign is over"
+
+
+def test_gaussian_flows_are_standard_normal_and_attacks_shifted(
+    make_config: Callable[..., ModelConfig],
+):
+    attack = {"family": "beacon", "start": 1, "duration": 2, "flow_share": 0.5, "intensity": 2.5}
+    config = make_config(
+        simulation={"nodes": 50, "flows_per_node": 400},
+        traffic={"kind": "gaussian", "features": 3, "campaigns": [attack]},
+    )
+    traffic = make_traffic(config, Streams(2, 0))
+    assert traffic.feature_names == ("x0", "x1", "x2")
+    benign, flows = traffic.draw(0), traffic.draw(1)
+    n = benign.x.size / 3
+    assert benign.x.mean(axis=(0, 1)) == pytest.approx(0, abs=4 / np.sqrt(n))
+    assert benign.x.var(axis=(0, 1)) == pytest.approx(1, abs=4 * np.sqrt(2 / n))
+    attacked = flows.x[flows.y > 0].astype(float)
+    assert attacked.mean(axis=0) == pytest.approx(2.5, abs=4 / np.sqrt(len(attacked)))
+    assert attacked.std(axis=0) == pytest.approx(1, abs=0.05)
+
+
+def test_any_slice_of_the_nodes_has_the_same_bits(source: Any):
+    traffic = source(campaign(flow_share=0.4), nodes=200, drift=1.0)
+    whole, into = traffic.draw(3), Flows.empty(72, 100, 8)
+    for first, last in ((0, 64), (64, 128), (128, 200)):
+        part = traffic.draw(3, first, last, into=into)
+        assert part.first == first
+        assert part.x.tobytes() == whole.x[first:last].tobytes()
+        assert part.y.tobytes() == whole.y[first:last].tobytes()
+        assert part.origin.tobytes() == whole.origin[first:last].tobytes()
+        assert np.shares_memory(part.x, into.x)
+        assert traffic.warmup(first, last).tobytes() == traffic.warmup()[first:last].tobytes()

@@ -39,25 +39,29 @@ REDUCED = {
     ),
     "bft_confirm": Reduced(["n10", "n31", "n12_f2"], 3, {"P(confirmed)": 0.08}, steps=250),
     "bft_false_confirm": Reduced(
-        ["n7_p70", "n31_p60", "committee_p80"], 3, {"P(confirmed)": 0.25}, steps=300
+        ["n7_p70", "n31_p60", "committee_p80"], 4, {"P(confirmed)": 0.25}, steps=300
     ),
     "gossip": Reduced(
-        ["push_8", "pull_32", "push_64_p50"], 24, {"E[T]": 0.1, "sd[T]": 0.5}, steps=120
+        ["push_8", "pull_32", "push_64_p50"], 24, {"E[T]": 0.11, "sd[T]": 1.0}, steps=90
     ),
     "reed_frost": Reduced(["n50_r15", "n50_r25", "n100_r08_first5"], 30, {"E[new]": 0.15}),
     "reed_frost_zero": Reduced(["n50_r15", "n20_r12", "n100_r08_first2"], 30, {"P(0)": 0.25}),
-    "large_epidemic": Reduced(["r15"], 6, {"share infected": 0.01}),
+    "large_epidemic": Reduced(["r15"], 8, {"share infected": 0.01}),
     "shewhart": Reduced(
-        ["limit_2_shift_05", "limit_25_features_4"], 12, {"ARL": 0.12}, ["simulation.nodes=300"]
+        ["limit_2_shift_05", "limit_25_features_4"],
+        10,
+        {"ARL": 0.13},
+        ["simulation.nodes=300"],
+        steps=220,
     ),
     "cusum": Reduced(
         ["shift_1", "limit_3_slack_1_shift_15", "limit_2_slack_025"],
-        12,
-        {"ARL": 0.12},
+        10,
+        {"ARL": 0.13},
         ["simulation.nodes=300"],
     ),
     "ewma": Reduced(
-        ["shift_1", "weight_03_limit_2_shift_05"], 12, {"ARL": 0.12}, ["simulation.nodes=300"]
+        ["shift_1", "weight_03_limit_2_shift_05"], 10, {"ARL": 0.13}, ["simulation.nodes=300"]
     ),
     "auroc": Reduced(["d1", "d2", "d1_features_3"], 10, {"AUROC": 0.003}),
     "precision": Reduced(["share_10", "share_1", "share_2_alarms_10"], 4, {"precision": 0.05}),
