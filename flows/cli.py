@@ -14,6 +14,7 @@ import click
 import typer
 from rich.console import Console
 
+from flows.data import data_app
 from sim_core.errors import Interrupted, QuorumlabError, RunFailed, UserError
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+app.add_typer(data_app, name="data")
 PASSED_TO_HYDRA = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--resolve", "-r")
 COMPLETION = ("--shell-completion", "-sc")
 WorkspaceOption = Annotated[

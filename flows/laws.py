@@ -11,9 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows.bench import SPECTATOR, Bench, Outcome
 from flows.compose import compose_experiment
-from flows.display import Terminal
 from flows.environment import prepare_environment, quiet_prefect_console
 from flows.inspect import opened
 from flows.launch import check_before_start
@@ -114,28 +112,27 @@ def rich_table(law: Law, rows: Sequence[Row]) -> Table:
     return table
 
 
-class _Line(Terminal):
-    """Shows progress, and at the end one line in place of all metrics."""
-
-    def finished(self, outcome: Outcome, bench: Bench) -> None:
-        """Show how many runs there are."""
-        del bench
-        counts = outcome.counts
-        self.console.print(
-            f"[dim]{outcome.name}: {counts['finished']} of {counts['planned']} runs finished, "
-            f"{counts['reused']} reused; {outcome.wall_seconds:.1f} s[/]"
-        )
-
-
 def _run(config: ExperimentConfig, points: Sequence[Point], console: Console) -> None:
-    """Run the study of a law as `quorumlab run` would."""
+    """Run the study of a law as `quorumlab run` would, with one line in place of all metrics."""
     workspace = open_workspace(config.workspace).folder
-    prepare_environment(workspace)
+    prepare_environment(workspace)  # before Prefect is imported
     with console.status("starting Prefect"):
+        from flows.bench import SPECTATOR, Bench, Outcome
+        from flows.display import Terminal
         from flows.experiment import run_experiment
 
         quiet_prefect_console()
-    with _Line(console, workspace=workspace) as terminal:
+
+    class OneLine(Terminal):
+        def finished(self, outcome: Outcome, bench: Bench) -> None:
+            del bench
+            counts = outcome.counts
+            self.console.print(
+                f"[dim]{outcome.name}: {counts['finished']} of {counts['planned']} runs finished, "
+                f"{counts['reused']} reused; {outcome.wall_seconds:.1f} s[/]"
+            )
+
+    with OneLine(console, workspace=workspace) as terminal:
         token = SPECTATOR.set(terminal)
         try:
             run_experiment(config.model_copy(update={"workspace": workspace}), list(points))

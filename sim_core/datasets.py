@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,26 @@ STREAMS = {
     "ec2_request_latency_system_failure": "realKnownCause/ec2_request_latency_system_failure.csv",
 }
 """Streams of the Numenta Anomaly Benchmark that are known here, and their files below `data`."""
+
+SCORES = """
+ARTime 6070 b3f7b71ff28bd9c08c9a3cd6f522726829b13edbbfc99ee60e9d4bceccd93818
+bayesChangePt 6604 cafc3aaae83a2f3ba2449c3d3ae120b88431902b21b6c531dcd38ed1322e5778
+contextOSE 6361 0430098501781957ded351348a9b49a74c54cf33fca919ef9d56cb9f876cc041
+earthgeckoSkyline 6152 296a5458ca22908945647aeffa2358392dc81b06824192569d55ae918009c8e4
+expose 6043 e67a1236137e14d16e16cef3f7c480f5b337a9e42c03354a31c49fc27de2853f
+htmjava 6106 0d0aa0bcac2de2f26716b79be9b6e49e50df310cd7247d9943cd6497d2e96dfa
+knncad 5824 66308cd53c66abc746331cd23e51a03b11b8f224e5282b094e0c7cb480c4331b
+null 4946 390237205e89a4fd3c7d86ee5b1414784ce40871adefbb80738a8fb755b340c4
+numentaTM 6235 5338b8b2d982ff1b8de455a745e192ee0eea1c5466ee67dad93d45b5b8813e62
+numenta 6268 9144ca15ac471f42ceff6bc61055ee97de280c9ed92ceffd89ab01960b5b5e3c
+randomCutForest 6676 d010c5e046abf6597c99d05d0843123a57936a75f3bf643e8fbb95d7aa4a2f8d
+random 3631 c9655b4cea177bcdb16c977e74982ee777b697242852e5141dc2301be6765733
+relativeEntropy 6074 a229e94ca1ef3d80920a9a528120acaf51f5f96ab381a8df1091a1eaa10f3651
+skyline 5801 5869a9179f7c6b00763acedc0be3e1b49e8dfbb79160ff18acf61e1cf17d9bb5
+twitterADVec 5901 56b6aa2abb07d29b34d801a8880b968a8e0a745c72bab4ae2f1dbc1bc61f3618
+windowedGaussian 6033 2563c591b3ad70b2f7fd9f6ae59c51ba509a855b02c47586f11a298840a4b045
+"""
+"""Detector, bytes and SHA-256 of its published scores, standard profile."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +84,14 @@ class Dataset:
 def _verbatim(prefix: str, upstream: str, *files: tuple[str, int, str]) -> tuple[DataFile, ...]:
     """Return files that are the same here and there but for the folders above them."""
     return tuple(DataFile(prefix + path, size, sha, upstream + path) for path, size, sha in files)
+
+
+def _scores() -> Iterator[DataFile]:
+    """Yield the published scores of the Numenta Anomaly Benchmark, a file per detector."""
+    for line in SCORES.split("\n")[1:-1]:
+        detector, size, sha = line.split()
+        name = f"{detector}_standard_scores.csv"
+        yield DataFile(f"published_scores/{name}", int(size), sha, f"results/{detector}/{name}")
 
 
 NSL_KDD = Dataset(
@@ -176,9 +205,16 @@ NAB = Dataset(
             "labels/combined_labels.json",
             keys=tuple(STREAMS.values()),
         ),
+        DataFile(
+            "published_scores/final_results.json",
+            2403,
+            "079a91e5c7d27337d7e242ed642f20c4901d40189c5f96d2f8e9a345edc15223",
+            "results/final_results.json",
+        ),
+        *_scores(),
     ),
 )
-DATASETS = {dataset.name: dataset for dataset in (NSL_KDD, SMTP, NAB)}
+DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in (NSL_KDD, SMTP, NAB)}
 
 
 def find_files(dataset: Dataset, path: str | None, files: Sequence[str]) -> tuple[Path, ...]:
@@ -224,11 +260,36 @@ def require_published(path: Path, file: DataFile) -> None:
         found = _sha256(path.absolute(), status.st_mtime_ns, status.st_size)
     except OSError as error:
         raise DataError(f"data file {path} cannot be read: {error.strerror}") from error
+    require_digest(path, found, file)
+
+
+def require_digest(path: Path, found: str, file: DataFile) -> None:
+    """Make sure that a SHA-256 is that of the published file.
+
+    Raises:
+        DataError: it is not.
+    """
     if found != file.sha256:
         raise DataError(
             f"{path} is damaged or not the published file: SHA-256 is {found}, expected "
             f"{file.sha256}. Fetch it again, or replay it as traffic=table"
         )
+
+
+def kept_keys(content: bytes, keys: Sequence[str]) -> bytes:
+    r"""Return a JSON object with only some of its keys, in its own order, indented by 1.
+
+    Raises:
+        ValueError: it is no JSON object.
+
+    >>> kept_keys(b'{"b": 1, "a": [], "c": 2}', ["a", "b"])
+    b'{\n "b": 1,\n "a": []\n}'
+    """
+    whole = json.loads(content)
+    if not isinstance(whole, dict):
+        raise ValueError("no JSON object")
+    kept = {key: value for key, value in whole.items() if key in keys}
+    return json.dumps(kept, indent=1).encode()
 
 
 @cache

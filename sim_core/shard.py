@@ -18,7 +18,13 @@ from sim_core import passes
 from sim_core.adversaries import Adversary, make_adversary
 from sim_core.adversaries.strategies import Ballot
 from sim_core.config import ModelConfig
-from sim_core.detectors import initial_thresholds, make_detector, thresholds_of_step
+from sim_core.detectors import (
+    COMMON_NODES,
+    DetectorState,
+    initial_thresholds,
+    make_detector,
+    thresholds_of_step,
+)
 from sim_core.detectors.base import Stationary
 from sim_core.ledger.blocks import ALERT, Entries, alert_parts
 from sim_core.randomness import BLOCK_NODES, Streams
@@ -211,6 +217,9 @@ class NodeShard:
         self._n_support = np.zeros(self._chunk, dtype=np.int64)
         self.score = np.zeros((0, n_flows), dtype=np.float32)
         """Scores of the chunk that was gone through last."""
+        if getattr(config.detector, "shared", False):
+            common = min(COMMON_NODES, config.simulation.nodes)
+            self.detector.prepare(self.traffic.warmup(0, common))
         self.nodes = self._initial_nodes() if nodes is None else nodes
 
     def detect(self, orders: Orders) -> Findings:
@@ -300,11 +309,10 @@ class NodeShard:
         flows = self.traffic.draw(
             orders.step, first, first + size, infected=orders.infected, into=self._flows
         )
-        x, x_seen = flows.by_feature, self._seen(flows.x)
-        score = self.detector.score(nodes.detector, x_seen)
-        self.score = score.reshape(flows.y.shape[0], flows.y.shape[1])
+        x, seen = flows.by_feature, self._seen(flows.x, orders.up)
+        self._score(nodes.detector, seen, orders.up, size)
         settings = self.config.detector
-        threshold = thresholds_of_step(settings.threshold, nodes.threshold, self.score)
+        threshold = self._thresholds(nodes.threshold, orders.up)
         matched, flagged = self._matched[:size], self._flagged[:size]
         known = orders.signatures
         passes.flag_flows(
@@ -319,14 +327,16 @@ class NodeShard:
             else self._histogram if orders.counts_histogram else _NO_HISTOGRAM,
         )  # fmt: skip
         if self._is_chart:
-            alarmed = (self.score > threshold[:, None]).any(axis=1) & orders.up
+            alarmed, live = (self.score > threshold[:, None]).any(axis=1) & orders.up, orders.up
             if self.is_central:
-                alarmed = np.array([alarmed.any()])
-            self.detector.advance(nodes.detector, x_seen, alarmed)
+                alarmed, live = np.array([alarmed.any()]), np.array([True])
+            self.detector.advance(nodes.detector, seen, live, alarmed)
         if settings.learn:
             ordinary = self._ordinary[:size]
             passes.find_ordinary(flagged, orders.up, ordinary)
-            self.detector.learn(nodes.detector, x_seen, self._as_seen(ordinary))
+            if self.is_central:
+                ordinary = ordinary[orders.up].reshape(1, -1)
+            self.detector.learn(nodes.detector, seen, ordinary)
         passes.remember(nodes.recent, nodes.recent_count, x, flagged, orders.up)
         rows = self._supported(orders, start, stop, matched, flagged)
         if rows.size:
@@ -334,12 +344,26 @@ class NodeShard:
         n_flagged = int(step.alarms[start:stop].sum())
         self._raise_alerts(orders.step, flows, matched, flagged, n_flagged, parts, alerts)
 
-    def _seen(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return flows `[n_detectors, n_flows, n_features]`: the centre sees all as its own."""
-        return x.reshape(1, -1, x.shape[2]) if self.is_central else x
+    def _seen(self, x: NDArray[np.float32], up: Mask) -> NDArray[np.float32]:
+        """Return flows `[n_detectors, n_flows, n_features]`: the centre sees those of all nodes."""
+        return x[up].reshape(1, -1, x.shape[2]) if self.is_central else x
 
-    def _as_seen(self, mask: Mask) -> Mask:
-        return mask.reshape(1, -1) if self.is_central else mask
+    def _score(self, state: DetectorState, seen: NDArray[np.float32], up: Mask, size: int) -> None:
+        """Write the scores of a chunk; those of nodes that are down mean nothing."""
+        score = self.detector.score(state, seen)
+        if self.is_central:
+            self.score = np.zeros((size, self.config.simulation.flows_per_node), dtype=np.float32)
+            self.score[up] = score.reshape(-1, self.config.simulation.flows_per_node)
+        else:
+            self.score = score
+
+    def _thresholds(self, kept: NDArray[np.float32], up: Mask) -> NDArray[np.float32]:
+        """Return the thresholds that hold in this step `[n_nodes]`; the centre has one for all."""
+        settings = self.config.detector.threshold
+        if self.is_central and settings.mode == "quantile" and up.any():
+            pooled = thresholds_of_step(settings, kept, self.score[up].reshape(1, -1))
+            return pooled.repeat(len(kept))
+        return thresholds_of_step(settings, kept, self.score)
 
     def _supported(
         self, orders: Orders, start: int, stop: int, matched: Mask, flagged: Mask
@@ -425,7 +449,8 @@ class NodeShard:
             warmup = self.traffic.warmup(self.first + start, self.first + until)
             is_pool = len(warmup) == 1 != stop - start
             n_rows = 1 if self.is_central else stop - start
-            seen = warmup if is_pool else self._seen(warmup)
+            everyone = np.ones(len(warmup), dtype=np.bool_)
+            seen = warmup if is_pool else self._seen(warmup, everyone)
             state = self.detector.init(n_rows, seen, first=self.first + start)
             rows: Any = np.zeros(1, dtype=np.int64) if is_pool else None
             score = self.detector.score(state, seen, rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from sim_core.identity import model_version, result_relevant, run_key
 from sim_core.ledger.blocks import KEPT, KINDS, block_hash, digest, entry_dtypes, first_hash
 from sim_core.ledger.store import Ledger, entries_of, open_engine
 from sim_core.ledger.tables import ENTRY_TABLES, Experiment
+from sim_core.ledger.verify import stored_config
 from sim_core.simulate import RunSpec, simulate
 
 
@@ -62,10 +64,11 @@ def rechain(database: Path, run_id: str) -> None:
     Digests of kept kinds from their rows, every hash, the head of the run and of its summaries.
     """
     with sqlite3.connect(database) as db:
-        run, n_nodes, n_features, detail = db.execute(
-            "SELECT id, n_nodes, n_features, detail FROM run WHERE run_key = ?", (run_id,)
+        run, config, n_features, detail = db.execute(
+            "SELECT id, config, n_features, detail FROM run WHERE run_key = ?", (run_id,)
         ).fetchone()
-        dtypes = entry_dtypes(n_nodes, n_features)
+        n_voters = stored_config({"config": json.loads(config), "steps": 1}).n_voters
+        dtypes = entry_dtypes(n_voters, n_features)
         previous = first_hash(run_id)
         columns = f"step, {', '.join(KINDS)}"
         blocks = db.execute(f"SELECT {columns} FROM block WHERE run = ? ORDER BY step", (run,))

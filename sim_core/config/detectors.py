@@ -46,8 +46,9 @@ class ZScoreDetector(KnownMoments):
     """Exponentially weighted mean and variance of each feature; `max` is a Shewhart chart."""
 
     kind: Literal["zscore"] = "zscore"
-    aggregate: Literal["mean_square", "max"] = "mean_square"
-    """Score of a flow: mean of z squared, or the largest absolute z."""
+    aggregate: Literal["mean_square", "max", "upper_tail"] = "mean_square"
+    """Score of a flow: mean of z squared, the largest absolute z, or -log(1 - Phi(z)) of the largest z,
+    which only sees what lies above the mean."""
     robust: bool = False
     """Learn from values clipped to 3 standard deviations."""
 

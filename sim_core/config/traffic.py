@@ -110,6 +110,12 @@ class SmtpTraffic(ReplayTraffic):
 
     kind: Literal["smtp"] = "smtp"
 
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> SmtpTraffic:
+        if self.split == "column":
+            raise ValueError("traffic=smtp has no id column: choose another traffic.split")
+        return self
+
 
 NabFile = Literal[
     "ec2_network_in_257a54",

@@ -58,11 +58,19 @@ class Detector(Protocol):
         """Learn the flows where `mask` `[n_nodes, n_flows]` is true."""
 
     def advance(
-        self, state: DetectorState, x: NDArray[np.float32], alarmed: NDArray[np.bool_]
+        self,
+        state: DetectorState,
+        x: NDArray[np.float32],
+        up: NDArray[np.bool_],
+        alarmed: NDArray[np.bool_],
     ) -> None:
         """Move what follows every flow, learned or not: the statistics of control charts.
 
-        `alarmed` `[n_nodes]`: the score of a flow of this step was above the node's threshold.
+        Args:
+            state: The state of these nodes.
+            x: Their flows `[n_nodes, n_flows, n_features]`.
+            up: Nodes that see them; the others stay as they are `[n_nodes]`.
+            alarmed: The score of a flow of this step was above the node's threshold `[n_nodes]`.
         """
 
     def forget(
@@ -86,7 +94,11 @@ class Stationary:
         """Do nothing."""
 
     def advance(
-        self, state: DetectorState, x: NDArray[np.float32], alarmed: NDArray[np.bool_]
+        self,
+        state: DetectorState,
+        x: NDArray[np.float32],
+        up: NDArray[np.bool_],
+        alarmed: NDArray[np.bool_],
     ) -> None:
         """Do nothing."""
 

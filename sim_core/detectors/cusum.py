@@ -68,10 +68,14 @@ class Cusum(Stationary):
         learn_moments(state, x, mask, self._config.learning_rate)
 
     def advance(
-        self, state: DetectorState, x: NDArray[np.float32], alarmed: NDArray[np.bool_]
+        self,
+        state: DetectorState,
+        x: NDArray[np.float32],
+        up: NDArray[np.bool_],
+        alarmed: NDArray[np.bool_],
     ) -> None:
         """Move the sums over all flows of the step; where alarmed, they start anew."""
-        _advance(flows_innermost(x), alarmed, *_parts(state), self._config.slack)
+        _advance(flows_innermost(x), up, alarmed, *_parts(state), self._config.slack)
 
 
 def _parts(state: DetectorState) -> _Parts:
@@ -98,16 +102,18 @@ def _score(
 
 @njit(cache=True, nogil=True)
 def _advance(
-    x: Any, alarmed: Any, mean: Any, variance: Any, upper: Any, lower: Any, slack: float
+    x: Any, up: Any, alarmed: Any, mean: Any, variance: Any, upper: Any, lower: Any, slack: float
 ) -> None:
     """Move the sums over x `[n_nodes, n_features, n_flows]`."""
     n_nodes, n_features, n_flows = x.shape
     for i in range(n_nodes):
+        if not up[i]:
+            continue
         for d in range(n_features):
             center, inverse = mean[i, d], 1 / np.sqrt(variance[i, d])
-            up, down = upper[i, d], lower[i, d]
+            above, below = upper[i, d], lower[i, d]
             for b in range(n_flows):
                 z = (float64(x[i, d, b]) - center) * inverse
-                up, down = max(0.0, up + z - slack), max(0.0, down - z - slack)
-            upper[i, d] = 0.0 if alarmed[i] else up
-            lower[i, d] = 0.0 if alarmed[i] else down
+                above, below = max(0.0, above + z - slack), max(0.0, below - z - slack)
+            upper[i, d] = 0.0 if alarmed[i] else above
+            lower[i, d] = 0.0 if alarmed[i] else below

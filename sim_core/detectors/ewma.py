@@ -67,11 +67,15 @@ class Ewma(Stationary):
         learn_moments(state, x, mask, self._config.learning_rate)
 
     def advance(
-        self, state: DetectorState, x: NDArray[np.float32], alarmed: NDArray[np.bool_]
+        self,
+        state: DetectorState,
+        x: NDArray[np.float32],
+        up: NDArray[np.bool_],
+        alarmed: NDArray[np.bool_],
     ) -> None:
         """Move the statistics over all flows of the step; where alarmed, they start anew."""
         mean, variance, statistic = state["mean"], state["variance"], state["statistic"]
-        _advance(flows_innermost(x), alarmed, mean, variance, statistic, self._config.weight)
+        _advance(flows_innermost(x), up, alarmed, mean, variance, statistic, self._config.weight)
 
 
 @njit(cache=True, nogil=True)
@@ -99,10 +103,14 @@ def _score(
 
 
 @njit(cache=True, nogil=True)
-def _advance(x: Any, alarmed: Any, mean: Any, variance: Any, statistic: Any, weight: float) -> None:
+def _advance(
+    x: Any, up: Any, alarmed: Any, mean: Any, variance: Any, statistic: Any, weight: float
+) -> None:
     """Move the statistics over x `[n_nodes, n_features, n_flows]`."""
     n_nodes, n_features, n_flows = x.shape
     for i in range(n_nodes):
+        if not up[i]:
+            continue
         for d in range(n_features):
             center, scale = mean[i, d], weight / np.sqrt(variance[i, d])
             w = statistic[i, d]

@@ -6,6 +6,7 @@ Shewhart, "Economic control of quality of manufactured product" (1931), with lim
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ ROBUST_WIDTH = 3.0
 
 
 class ZScore(Stationary):
-    """Mean of squared z, or largest absolute z, over the features."""
+    """Mean of squared z, largest absolute z, or upper tail of the largest z, over the features."""
 
     def __init__(self, config: ZScoreDetector, _streams: Streams) -> None:
         """Keep the settings; nothing here is random."""
@@ -53,7 +54,7 @@ class ZScore(Stationary):
         """Return scores `[n, n_flows]`."""
         flows = flows_innermost(x)
         score = empty_scores(flows)
-        judge = _largest if self._config.aggregate == "max" else _mean_square
+        judge = AGGREGATES[self._config.aggregate]
         judge(flows, judging_rows(rows), state["mean"], state["variance"], score)
         return score
 
@@ -96,3 +97,33 @@ def _largest(x: Any, rows: Any, mean: Any, variance: Any, score: Any) -> None:
             row = x[j, d]
             for b in range(n_flows):
                 out[b] = np.maximum(out[b], np.abs((row[b] - center) * inverse))
+
+
+@njit(cache=True, nogil=True)
+def _upper_tail(x: Any, rows: Any, mean: Any, variance: Any, score: Any) -> None:
+    """Write -log(1 - Phi(z)) of the largest z over the features of x `[n, n_features, n_flows]`.
+
+    On either side of 0 by the tail that is small, so that no digits are lost.
+    """
+    n, n_features, n_flows = x.shape
+    root = math.sqrt(0.5)
+    for j in range(n):
+        i = rows[j] if rows.shape[0] else j
+        out = score[j]
+        out[:] = float32(-LARGEST_SCORE)
+        for d in range(n_features):
+            center, inverse = float32(mean[i, d]), float32(1 / np.sqrt(variance[i, d]))
+            row = x[j, d]
+            for b in range(n_flows):
+                out[b] = np.maximum(out[b], (row[b] - center) * inverse)
+        for b in range(n_flows):
+            z = np.float64(out[b])
+            if z < 0:
+                out[b] = -math.log1p(-0.5 * math.erfc(-z * root))
+            else:
+                tail = 0.5 * math.erfc(z * root)
+                out[b] = min(-math.log(tail), LARGEST_SCORE) if tail > 0 else LARGEST_SCORE
+
+
+AGGREGATES = {"mean_square": _mean_square, "max": _largest, "upper_tail": _upper_tail}
+"""What `detector.aggregate` names."""

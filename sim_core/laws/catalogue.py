@@ -89,7 +89,7 @@ REED_FROST = Law(
 REED_FROST_ZERO = Law(
     "reed_frost_zero",
     "Reed-Frost epidemic: nobody is infected",
-    "$(1 - R_0 / N)^{N}$ for one infective. Worms spread for one step, one after the other, so that the "
+    "$(1 - R_0 / N)^{i N}$ for i infective nodes. Worms spread for one step, one after the other, so that the "
     "infections of a step are those of one worm; steps without any are counted.",
     read.describe_outbreak,
     (Quantity("P(0)", read.infects_nobody, read.died_out_at_once),),

@@ -198,14 +198,15 @@ def final_share(config: ModelConfig) -> float:
 def describe_outbreak(config: ModelConfig) -> str:
     """Return susceptible and infective nodes and R0 in words."""
     worm, nodes = _worm(config), config.simulation.nodes
-    first = worm.first_infected
-    return f"N={nodes - first}, {first} infective, R0={worm.transmission * (nodes - first):.3g}"
+    susceptible = nodes - worm.first_infected
+    first = f", {worm.first_infected} infective" if worm.first_infected > 1 else ""
+    return f"N={susceptible}{first}, R0={worm.transmission * susceptible:.3g}"
 
 
 def describe_large_outbreak(config: ModelConfig) -> str:
-    """Return nodes, infective ones and R0 in words."""
+    """Return initial share and R0 in words."""
     worm, nodes = _worm(config), config.simulation.nodes
-    return f"n={nodes}, {worm.first_infected} infective, R0={worm.transmission * nodes:.3g}"
+    return f"i={worm.first_infected / nodes:.3g}, R0={worm.transmission * nodes:.3g}"
 
 
 # Charts and scores

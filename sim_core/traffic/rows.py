@@ -52,7 +52,7 @@ class Rows:
     protocol: NDArray[np.uint8]
     """IANA protocol number; TCP where the file names none."""
     number: NDArray[np.int64]
-    """Row in the file, counted from 0 `[n_rows]`."""
+    """Row in the file, as messages count: lines of a text, from 1 `[n_rows]`."""
 
     def take(self, index: NDArray[Any]) -> Rows:
         """Return some of the rows, in the order of `index`."""
@@ -134,7 +134,7 @@ def rows_of(table: Table, columns: TableColumns, families: Mapping[str, str] | N
         timestamp=timestamp,
         bytes_transferred=_bytes(table, columns.bytes_transferred),
         protocol=_protocols(table, columns.protocol),
-        number=np.arange(n_rows),
+        number=np.arange(n_rows) + table.first_row,
     )
     return rows.take(order)
 

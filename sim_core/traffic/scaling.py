@@ -35,7 +35,7 @@ class Recording:
     bytes_transferred: NDArray[np.int64]
     protocol: NDArray[np.uint8]
     number: NDArray[np.int64]
-    """Row in the file, counted from 0 `[n_rows]`."""
+    """Row in the file, as messages count: lines of a text, from 1 `[n_rows]`."""
     pool: NDArray[np.float32]
     """Benign rows that start detector and threshold `[n_pools, n_warmup, n_features]`; node i has
     pool i modulo their number."""
@@ -56,7 +56,9 @@ def prepare(
     if warmup is None:
         taken = _own_pool(rows, settings, streams)
         pool = rows.take(taken)
-        rows = rows.take(np.setdiff1d(np.arange(len(rows.label)), taken))
+        is_left = np.ones(len(rows.label), dtype=np.bool_)
+        is_left[taken] = False
+        rows = rows.take(np.flatnonzero(is_left))
     else:
         pool = warmup.take(np.flatnonzero(warmup.label == 0))
         if pool.numeric != rows.numeric:
@@ -109,7 +111,7 @@ def standardise(
     if len(wrong):
         row, column = wrong[0]
         raise DataError(
-            f"{rows.path}, row {rows.number[row] + 1}, column {names[column]}: "
+            f"{rows.path}, row {rows.number[row]}, column {names[column]}: "
             f"{values[row, column]:g} is beyond what can be scaled by benign rows"
         )
     return standard
@@ -143,7 +145,7 @@ def _encode(
         if len(wrong):
             row, column = wrong[0]
             raise DataError(
-                f"{rows.path}, row {rows.number[row] + 1}, column {rows.numeric[column]}: "
+                f"{rows.path}, row {rows.number[row]}, column {rows.numeric[column]}: "
                 f"{values[row, column]:g} has no log1p: set traffic.transform=none"
             )
         values = np.log1p(values)
@@ -155,4 +157,4 @@ def _encode(
 def _is_category(symbols: Symbols, value: str) -> NDArray[Any]:
     if value not in symbols.values:
         return np.zeros(symbols.code.shape)
-    return (symbols.code == symbols.values.index(value)).astype(np.float64)
+    return np.where(symbols.code == symbols.values.index(value), 1.0, 0.0)

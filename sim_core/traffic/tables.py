@@ -31,7 +31,7 @@ class Table:
         """
         self.path = path
         self._columns = dict(columns)
-        self._first_row = first_row
+        self.first_row = first_row
         self.n_rows = len(next(iter(self._columns.values()), ()))
         if self.n_rows == 0:
             raise DataError(f"{path} has no rows")
@@ -43,7 +43,7 @@ class Table:
 
     def refusal(self, row: int, name: str, what: str) -> DataError:
         """Return the error that says what is wrong in a cell."""
-        return DataError(f"{self.path}, row {row + self._first_row}, column {name}: {what}")
+        return DataError(f"{self.path}, row {row + self.first_row}, column {name}: {what}")
 
     def is_numeric(self, name: str) -> bool:
         """Return whether a column holds numbers; of text, more than half of the cells must be."""

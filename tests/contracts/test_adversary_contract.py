@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,16 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sim_core.adversaries import ADVERSARIES
-from sim_core.adversaries.strategies import Ballot
-from sim_core.config import SignatureConfig
+from sim_core.adversaries import ADVERSARIES, Ballot, make_adversary
+from sim_core.config import ModelConfig, SignatureConfig
 from sim_core.traffic import Flows
 
 every_kind = pytest.mark.parametrize("kind", ADVERSARIES)
 
 
 def adversary(kind: str) -> Any:
-    return ADVERSARIES[kind]()
+    return make_adversary(ModelConfig.model_validate({"adversary": {"kind": kind}}))
 
 
 @st.composite
@@ -49,19 +49,33 @@ def test_liars_choose_among_their_own_flows_each_on_its_own(
         assert one[0].tolist() == chosen[row].tolist()
 
 
+@st.composite
+def questions(draw: st.DrawFn) -> tuple[Any, dict[str, Any]]:
+    """Return opinions, and what else a liar knows of the proposals that it votes on."""
+    n = draw(st.integers(0, 12))
+    opinion = draw(hnp.arrays(np.uint8, n, elements=st.integers(1, 3)))
+    own = draw(hnp.arrays(np.bool_, n))
+    return opinion, {
+        "own": own,
+        "by_liar": own | draw(hnp.arrays(np.bool_, n)),
+        "luck": draw(hnp.arrays(np.float64, n, elements=st.floats(0, 1, exclude_max=True))),
+    }
+
+
 @every_kind
-def test_a_ballot_follows_from_opinion_and_authorship_alone(kind: str):
-    opinion = np.array([Ballot.ACCEPT, Ballot.REJECT, Ballot.ABSTAIN] * 2, dtype=np.uint8)
-    own = np.array([False] * 3 + [True] * 3)
-    kept = opinion.tobytes()
-    ballots = adversary(kind).ballots(opinion, own)
-    assert opinion.tobytes() == kept
-    assert ballots.dtype == np.uint8
-    assert set(ballots.tolist()) <= {Ballot.ACCEPT, Ballot.REJECT, Ballot.ABSTAIN}
-    order = np.array([4, 1, 3, 0, 5, 2])
-    assert adversary(kind).ballots(opinion[order], own[order]).tolist() == ballots[order].tolist()
-    nobody = adversary(kind).ballots(opinion[:0], own[:0])
-    assert (nobody.shape, nobody.dtype) == ((0,), np.uint8)
+@given(question=questions(), data=st.data())
+def test_each_ballot_follows_from_its_own_question_alone(
+    kind: str, question: tuple[Any, dict[str, Any]], data: Any
+):
+    opinion, known = question
+    kept = [opinion.tobytes(), *(values.tobytes() for values in known.values())]
+    ballots = adversary(kind).ballots(opinion, **known)
+    assert [opinion.tobytes(), *(values.tobytes() for values in known.values())] == kept
+    assert (ballots.shape, ballots.dtype) == (opinion.shape, np.uint8)
+    assert set(ballots.tolist()) <= set(Ballot)
+    order = np.array(data.draw(st.permutations(range(len(opinion)))), dtype=np.int64)
+    moved = {name: values[order] for name, values in known.items()}
+    assert adversary(kind).ballots(opinion[order], **moved).tolist() == ballots[order].tolist()
 
 
 @every_kind
@@ -71,9 +85,9 @@ def test_everyone_but_the_metrics_is_blind_to_the_truth(kind: str, make_model: A
     seeing, fooled = (make_model(simulation={"steps": 15}, **settings) for _ in range(2))
     draw = fooled.traffic.draw
 
-    def lie(step: int) -> Flows:
-        flows = draw(step)
-        return Flows(flows.x, (1 - np.minimum(flows.y, 1)).astype(np.int16), flows.origin)
+    def lie(*args: Any, **kwargs: Any) -> Flows:
+        flows = draw(*args, **kwargs)
+        return replace(flows, y=(1 - np.minimum(flows.y, 1)).astype(np.int16))
 
     fooled.traffic.draw = lie
     differed = False

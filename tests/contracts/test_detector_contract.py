@@ -92,7 +92,7 @@ def bits_of(state: Any, node: Any = slice(None)) -> Any:
 def live(detector: Detector, state: Any, x: Any, mask: Any) -> Any:
     """Do to the state what a step does; return the scores."""
     score = detector.score(state, x)
-    detector.advance(state, x, ~mask[:, 0])
+    detector.advance(state, x, np.ones(len(x), dtype=bool), ~mask[:, 0])
     detector.learn(state, x, mask)
     return score
 
@@ -294,7 +294,7 @@ def test_scoring_leaves_everything_alone_and_learning_its_arguments(detector: De
     detector.score(state, x, np.array([1, 0]))
     assert (bits_of(state), x.tobytes(), mask.tobytes()) == kept
     assert detector.score(state, x).tobytes() == score.tobytes()
-    detector.advance(state, x, np.array([True, False]))
+    detector.advance(state, x, np.array([True, True]), np.array([True, False]))
     detector.learn(state, x, mask)
     assert (x.tobytes(), mask.tobytes()) == kept[1:]
 

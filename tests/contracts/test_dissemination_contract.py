@@ -46,11 +46,11 @@ def story(topology: dict[str, Any], way: dict[str, Any], steps: int = 60) -> Ite
     for step in range(steps):
         if step == 20:
             wire.joined = np.ones(N_NODES, dtype=bool)
-        wire.up = wire.joined & (rng.random(N_NODES) < 0.8)
+        wire.up = rng.random(N_NODES) < 0.8
         if step < steps / 2:
             wire.publish(rng.choice(np.flatnonzero(wire.joined), size=rng.integers(5)))
         before = {k: v.copy() for k, v in wire.network.items()}
-        yield Moment(wire, wire.travel(), before, wire.up)
+        yield Moment(wire, wire.travel(), before, wire.up & wire.joined)
         pending = np.flatnonzero(wire.proposals.outcome == Outcome.PENDING)
         rows = pending[rng.random(len(pending)) < 0.15]
         wire.decide(rows, Outcome.CONFIRMED if step % 3 else Outcome.EXPIRED)

@@ -17,10 +17,12 @@ from sim_core.ledger.blocks import (
     KEPT,
     KINDS,
     METRIC_VALUES,
+    alert_parts,
     close_block,
     digest,
     entry_dtypes,
     first_hash,
+    join_alerts,
     make_entries,
     pack_ballots,
     unpack_ballots,
@@ -28,8 +30,8 @@ from sim_core.ledger.blocks import (
 from sim_core.ledger.store import entries_of, entry_rows
 from sim_core.ledger.tables import ENTRY_TABLES
 
-N_NODES, N_FEATURES = 6, 3
-DTYPES = entry_dtypes(N_NODES, N_FEATURES)
+N_VOTERS, N_FEATURES = 6, 3
+DTYPES = entry_dtypes(N_VOTERS, N_FEATURES)
 RUN = 7
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -132,8 +134,42 @@ def test_records_are_packed_little_endian_and_as_documented():
     assert DTYPES["alert"].itemsize == struct.calcsize("<IIIfBqIIqB")
     assert DTYPES["proposal"].itemsize == struct.calcsize(f"<IIIIdBBh{2 * N_FEATURES}f")
     assert DTYPES["support"].itemsize == struct.calcsize("<III")
-    assert DTYPES["decision"].itemsize == struct.calcsize("<IIBIIIIBB"), "6 nodes: 2 bytes"
-    assert DTYPES["metrics"].itemsize == struct.calcsize("<I27q5d")
+    assert DTYPES["decision"].itemsize == struct.calcsize("<IIBIIIIBB"), "6 seats: 2 bytes"
+    assert DTYPES["metrics"].itemsize == struct.calcsize("<I29q5d")
+
+
+def alerts_of(nodes: list[int]) -> Any:
+    """Return alerts that differ, of these nodes."""
+    alerts = np.zeros(len(nodes), dtype=DTYPES["alert"])
+    alerts["node"], alerts["flow"] = nodes, np.arange(len(nodes))
+    return alerts
+
+
+def test_alerts_are_digested_by_blocks_of_64_nodes():
+    alerts = alerts_of([0, 63, 63, 64, 200, 255, 256])
+    raw, size = alerts.tobytes(), DTYPES["alert"].itemsize
+    parts = [raw[: 3 * size], raw[3 * size : 4 * size], raw[4 * size : 6 * size], raw[6 * size :]]
+    hashes = b"".join(hashlib.sha256(part).digest() for part in parts)
+    expected = hashlib.sha256(b"alert" + struct.pack("<I", 7) + hashes).digest()
+    assert digest("alert", alerts) == expected
+
+
+@given(
+    nodes=st.lists(st.integers(0, 500), max_size=40).map(sorted),
+    cuts=st.lists(st.integers(0, 8), max_size=3).map(sorted),
+)
+def test_alerts_of_shards_have_the_digest_of_the_whole(nodes: list[int], cuts: list[int]):
+    alerts = alerts_of(nodes)
+    edges = [0, *(64 * cut for cut in cuts), 64 * 8]
+    shards = [
+        alerts[(alerts["node"] >= first) & (alerts["node"] < last)]
+        for first, last in zip(edges[:-1], edges[1:], strict=True)
+    ]
+    parts = [part for shard in shards for part in alert_parts(shard)]
+    assert join_alerts(parts) == digest("alert", alerts)
+    whole = {kind: np.zeros(0, dtype=DTYPES[kind]) for kind in KINDS}
+    elsewhere = close_block(b"\0" * 32, 1, whole, parts)
+    assert elsewhere == close_block(b"\0" * 32, 1, whole | {"alert": alerts})
 
 
 def test_chain_is_as_documented():
@@ -171,12 +207,12 @@ def test_every_bit_of_every_entry_counts(kind: str, data: Any):
         np.uint8, st.tuples(st.integers(0, 4), st.integers(1, 70)), elements=st.integers(0, 3)
     )
 )
-def test_packed_ballots_unpack_and_take_two_bits_a_node(ballots: Any):
+def test_packed_ballots_unpack_and_take_two_bits_a_seat(ballots: Any):
     packed = pack_ballots(ballots)
-    n, n_nodes = ballots.shape
-    assert (packed.dtype, packed.shape) == (np.uint8, (n, -(-n_nodes // 4)))
-    assert unpack_ballots(packed, n_nodes).tolist() == ballots.tolist()
-    assert entry_dtypes(n_nodes, 1)["decision"]["ballots"].shape == packed.shape[1:]
+    n, n_seats = ballots.shape
+    assert (packed.dtype, packed.shape) == (np.uint8, (n, -(-n_seats // 4)))
+    assert unpack_ballots(packed, n_seats).tolist() == ballots.tolist()
+    assert entry_dtypes(n_seats, 1)["decision"]["ballots"].shape == packed.shape[1:]
 
 
 def test_every_field_must_be_given():

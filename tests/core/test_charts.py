@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from sim_core.config import CusumDetector, EwmaDetector, ZScoreDetector
+from sim_core.config import CusumDetector, EwmaDetector, ModelConfig, ZScoreDetector
 from sim_core.detectors import make_detector
 from sim_core.randomness import Streams
 
@@ -29,7 +29,7 @@ def run_lengths(config: Any, threshold: float, shift: float, seed: int) -> Any:
         step += 1
         x = rng.standard_normal((len(state["mean"]), 1, 1), dtype=np.float32) + np.float32(shift)
         alarmed = detector.score(state, x)[:, 0] > threshold
-        detector.advance(state, x, alarmed)
+        detector.advance(state, x, np.ones_like(alarmed), alarmed)
         if alarmed.any():
             lengths += [step] * int(alarmed.sum())
             state = {name: values[~alarmed] for name, values in state.items()}
@@ -151,7 +151,7 @@ def test_charts_follow_flows_in_their_order_over_steps_of_any_size(config, plain
     scores = []
     for part in np.split(x, [1, 2, 20, 21, 50], axis=1):
         scores.append(detector.score(state, part))
-        detector.advance(state, part, np.zeros(2, dtype=bool))
+        detector.advance(state, part, np.ones(2, dtype=bool), np.zeros(2, dtype=bool))
     for i in range(2):
         expected, final = plain(x[i].astype(float), parameter)
         np.testing.assert_allclose(np.concatenate(scores, axis=1)[i], expected, rtol=1e-5)
@@ -165,7 +165,7 @@ def test_charts_start_anew_after_an_alarm_at_that_node_only(config):
     detector = make_detector(config, STREAMS)
     state = detector.init(2, x)
     fresh = detector.score(state, x)
-    detector.advance(state, x, np.array([True, False]))
+    detector.advance(state, x, np.array([True, True]), np.array([True, False]))
     score = detector.score(state, x)
     np.testing.assert_array_equal(score[0], fresh[0])
     assert (score[1] > fresh[1]).all()
@@ -183,3 +183,17 @@ def test_charts_take_the_moments_of_the_warmup_and_go_on_learning_them(config):
     detector.learn(state, warmup[:, :10] + 4, np.ones((1, 10), dtype=bool))
     shift = warmup[0, :10].mean(axis=0) + 4 - before[0]
     np.testing.assert_allclose(state["mean"][0], before[0] + 0.02 * shift, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["ewma", "cusum"])
+def test_charts_of_nodes_that_are_down_stand_still(kind: str):
+    detector = make_detector(
+        ModelConfig.model_validate({"detector": {"kind": kind, "moments": "known"}}).detector,
+        Streams(0, 0),
+    )
+    x = np.full((2, 3, 1), 2.0, dtype=np.float32)
+    state = detector.init(2, x)
+    before = {name: values.copy() for name, values in state.items()}
+    detector.advance(state, x, np.array([True, False]), np.array([False, False]))
+    assert any((values[0] != before[name][0]).any() for name, values in state.items())
+    assert all((values[1] == before[name][1]).all() for name, values in state.items())

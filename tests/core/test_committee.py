@@ -23,7 +23,7 @@ def configured(nodes: int, committee: int | None = None, dissemination: str = "l
     return ModelConfig.model_validate(
         {
             "simulation": {"nodes": nodes},
-            "consensus": {"committee": committee},
+            "consensus": {"kind": "majority", "committee": committee},
             "dissemination": {"kind": dissemination},
         }
     )

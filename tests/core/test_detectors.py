@@ -19,6 +19,7 @@ from sim_core.config import (
     ZScoreDetector,
 )
 from sim_core.detectors import initial_thresholds, make_detector, thresholds_of_step
+from sim_core.detectors.hbos import _bin
 from sim_core.detectors.moments import SMALLEST_VARIANCE
 from sim_core.detectors.threshold import upper_quantile
 from sim_core.randomness import Streams
@@ -186,6 +187,19 @@ def test_hbos_equals_numpys_histogram(bins):
         np.testing.assert_allclose(
             score[i], histogram_scores(warmup[i], x[i], bins), rtol=1e-5, atol=1e-5
         )
+
+
+def test_hbos_bins_are_numpys_on_the_edges_too():
+    rng = np.random.default_rng(9)
+    for bins in (2, 3, 7, 10, 37):
+        for _ in range(200):
+            low = float(np.float32(rng.normal() * 10.0 ** rng.integers(-2, 3)))
+            width = float(rng.integers(1, 50)) / bins * 10.0 ** rng.integers(-3, 2)
+            edges = low + np.arange(bins + 1) * width
+            values = np.concatenate([edges[:-1], np.nextafter(edges[1:-1], -np.inf)])
+            expected = np.digitize(values, edges) - 1
+            found = [_bin(value, low, width, bins) for value in values]
+            assert found == expected.tolist()
 
 
 def test_hbos_learns_what_lies_beyond_its_range_and_forgets_the_rest():

@@ -147,7 +147,18 @@ def test_a_forest_that_is_lost_is_grown_again_bit_for_bit():
     score = detector.score(state, x)
     assert detector_of(**settings).score(kept, x).tobytes() == score.tobytes()
     assert detector_of(root=1, **settings).score(kept, x).tobytes() != score.tobytes()
-    assert len({row.tobytes() for row in score}) == 3, "every node has random numbers of its own"
+
+
+def test_every_node_and_every_refit_has_random_numbers_of_its_own():
+    flows, _ = mixture(64)
+    x, everything = flows[None].repeat(3, axis=0), np.ones((3, 64), dtype=bool)
+    detector = detector_of(refit_every=1, window=64, samples=32, trees=10)
+    state = detector.init(3, flows[None], first=7)
+    scores = []
+    for _ in range(3):
+        scores += [row.tobytes() for row in detector.score(state, x)]
+        detector.learn(state, x, everything)  # the window stays as it was
+    assert len(set(scores)) == 9
 
 
 def test_one_detector_serves_states_of_different_origin():

@@ -576,15 +576,35 @@ def test_ledger_opens_again_with_what_it_held(tmp_path, open_ledger, register, m
     assert dump(tmp_path) == before
 
 
-def test_ledger_of_a_newer_program_is_refused_and_left_as_it_is(tmp_path, open_ledger):
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        (SCHEMA_VERSION + 1, "newer quorumlab .* upgrade quorumlab"),
+        (SCHEMA_VERSION - 1, "older quorumlab .* Choose another workspace"),
+    ],
+)
+def test_ledger_of_another_program_is_refused_and_left_as_it_is(
+    tmp_path, open_ledger, version: int, words: str
+):
     open_ledger().engine.dispose()
     path = tmp_path / "ledger.db"
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+        connection.execute(f"PRAGMA user_version = {version}")
     before = path.read_bytes()
-    with pytest.raises(WorkspaceError, match=f"schema {SCHEMA_VERSION + 1}.*upgrade quorumlab"):
+    with pytest.raises(WorkspaceError, match=words) as refused:
         open_engine(path)
+    assert f"schema {version}," in str(refused.value)
     assert path.read_bytes() == before
+
+
+def test_ledger_of_the_first_program_is_refused(tmp_path):
+    """Its tables lack columns: only the version says so before anything is written."""
+    path = tmp_path / "ledger.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE metrics (run INTEGER, step INTEGER)")
+        connection.execute("PRAGMA user_version = 1")
+    with pytest.raises(WorkspaceError, match=r"schema 1, this one writes \d"):
+        open_engine(path)
 
 
 def test_file_that_is_no_database_is_refused(tmp_path):

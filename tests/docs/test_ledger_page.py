@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 import sqlite3
@@ -39,7 +40,7 @@ FORMATS = {
     "alert": "<IIIfBqIIqB",
     "support": "<III",
     "vote": "<IIIB",
-    "metrics": "<I27q5d",
+    "metrics": "<I29q5d",
     "proposal": "<IIIIdBBh",
 }
 """As the page has them."""
@@ -51,7 +52,11 @@ def database(
 ) -> Path:
     """Return a ledger with every row of one run."""
     folder = tmp_path_factory.mktemp("ledger")
-    config = make_config(adversary={"kind": "flipper", "share": 0.25})
+    config = make_config(
+        simulation={"nodes": 70},  # more than a block
+        adversary={"kind": "flipper", "share": 0.25},
+        consensus={"kind": "majority", "committee": 30},
+    )
     (spec,) = run_specs(config.model_dump(mode="json"), replicates=1, detail="all")
     ledger = open_ledger(folder)
     register(ledger, "documented", [spec])
@@ -89,6 +94,8 @@ def test_example_recomputes_the_head(database: Path, connection: sqlite3.Connect
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ("UPDATE alert SET flow = flow + 40 WHERE node = 0", "not the alerts that were hashed"),
+        ("DELETE FROM alert WHERE node > 63", "not the alerts that were hashed"),
         ("UPDATE decision SET accept = accept + 1", "not the decisions that were hashed"),
         ("DELETE FROM decision", "not the decisions that were hashed"),
         ("UPDATE block SET vote = zeroblob(32) WHERE step = 3", "step 3: the hash does not"),
@@ -119,8 +126,15 @@ def test_formats_of_the_page_give_the_stored_digests(
         rows = connection.execute(
             f"SELECT * FROM {kind} WHERE step = ? ORDER BY {keys}", (step,)
         ).fetchall()
-        records = b"".join(record(FORMATS[kind], row[1:]) for row in rows)
-        content = kind.encode("ascii") + struct.pack("<I", len(rows)) + records
+        parts = [record(FORMATS[kind], row[1:]) for row in rows]
+        if kind == "alert":
+            by_block = itertools.groupby(
+                zip(rows, parts, strict=True), lambda pair: pair[0][2] // 64
+            )
+            parts = [
+                hashlib.sha256(b"".join(p for _, p in block)).digest() for _, block in by_block
+            ]
+        content = kind.encode("ascii") + struct.pack("<I", len(rows)) + b"".join(parts)
         assert hashlib.sha256(content).digest() == stored
         n_records += len(rows)
     assert n_records > 0
@@ -154,8 +168,8 @@ def test_every_column_is_described(table: Any) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_records_are_described(kind: str) -> None:
-    words = {(): "", (2,): " × ⌈n_nodes / 4⌉", (3,): " × n_features"}
-    dtype = entry_dtypes(n_nodes=8, n_features=3)[kind]
+    words = {(): "", (2,): " × ⌈n_voters / 4⌉", (3,): " × n_features"}
+    dtype = entry_dtypes(n_voters=8, n_features=3)[kind]
     expected = [
         (name, dtype[name].base.str.lstrip("<|") + words[dtype[name].shape])
         for name in dtype.names or ()
@@ -178,3 +192,40 @@ def below(heading: str) -> str:
 def rows_below(heading: str) -> list[tuple[str, str]]:
     """Return the first two cells of the table below a heading."""
     return re.findall(r"^\| `(\w+)`(?: \*)? \| ([^|]*?) \|", below(heading), flags=re.MULTILINE)
+
+
+def test_seats_of_the_page_are_those_of_a_run(connection: sqlite3.Connection) -> None:
+    """The voters of kept votes have the seats that the page's recipe gives them."""
+    seed, replicate, n_nodes = connection.execute(
+        "SELECT seed, replicate, n_nodes FROM run"
+    ).fetchone()
+    digest = hashlib.sha256(f"quorumlab:{seed}:{replicate}:committee:0".encode()).digest()
+    key = struct.unpack("<2I", digest[:8])
+    proposals = connection.execute("SELECT proposal, registered, ballots FROM decision").fetchall()
+    assert proposals
+    for proposal, registered, packed in proposals:
+        chosen: list[int] = []
+        for candidate in itertools.count():
+            node = philox((candidate, 0, 0, proposal), key) * n_nodes >> 32
+            chosen += [node] if node not in chosen else []
+            if len(chosen) == 30:
+                break
+        seats = {node: packed[k // 4] >> 2 * (k % 4) & 3 for k, node in enumerate(sorted(chosen))}
+        votes = connection.execute("SELECT node, ballot FROM vote WHERE proposal = ?", (proposal,))
+        assert dict(votes) == {node: ballot for node, ballot in seats.items() if ballot}
+        assert registered == 30
+
+
+def philox(counter: tuple[int, ...], key: tuple[int, ...]) -> int:
+    """Return the first word of Philox4x32-10 (Salmon et al. 2011, section 3.3)."""
+    (a, b, c, d), (k, m) = counter, key
+    for _ in range(10):
+        first, second = 0xD2511F53 * a, 0xCD9E8D57 * c
+        a, b, c, d = (
+            second >> 32 ^ b ^ k,
+            second & 0xFFFFFFFF,
+            first >> 32 ^ d ^ m,
+            first & 0xFFFFFFFF,
+        )
+        k, m = k + 0x9E3779B9 & 0xFFFFFFFF, m + 0xBB67AE85 & 0xFFFFFFFF
+    return a

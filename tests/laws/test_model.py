@@ -42,7 +42,7 @@ REDUCED = {
         ["n7_p70", "n31_p60", "committee_p80"], 4, {"P(confirmed)": 0.25}, steps=300
     ),
     "gossip": Reduced(
-        ["push_8", "pull_32", "push_64_p50"], 24, {"E[T]": 0.11, "sd[T]": 1.0}, steps=90
+        ["push_8", "pull_32", "push_64_p50"], 30, {"E[T]": 0.11, "sd[T]": 1.0}, steps=90
     ),
     "reed_frost": Reduced(["n50_r15", "n50_r25", "n100_r08_first5"], 30, {"E[new]": 0.15}),
     "reed_frost_zero": Reduced(["n50_r15", "n20_r12", "n100_r08_first2"], 30, {"P(0)": 0.25}),

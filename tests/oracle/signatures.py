@@ -109,8 +109,8 @@ class Proposal:
     signature: Signature
     seats: list[Node]
     """Who may vote, by node number."""
-    covers: list[Mask]
-    """Which reference flows of each target it matches."""
+    covers: list[Mask] = field(default_factory=list)
+    """Which reference flows of each target it matches, once it is confirmed."""
     ballots: dict[Node, int] = field(default_factory=dict)
     outcome: int = 0
     decided: int | None = None

@@ -47,6 +47,18 @@ UNRELIABLE = {
     "consensus": {"kind": "majority", "min_turnout": 0.9},
 }
 STRICT = {**CONFIG, "consensus": {"kind": "supermajority", "base": "all", "vote_deadline": 3}}
+COLLUDING = {
+    **CONFIG,
+    "consensus": {"kind": "weighted", "committee": 9},
+    "adversary": {"kind": "sleeper", "share": 0.4, "wake_reputation": 0.6},
+}
+"""Where votes do not weigh alike, so that some outcomes are not those of the majority."""
+LATECOMERS = {
+    **CONFIG,
+    "consensus": {"kind": "bft", "min_turnout": 0, "committee": 7},
+    "adversary": {"kind": "sybil", "share": 0.5, "join_step": 12},
+}
+"""6 of 12 nodes are there from the start, so that a seat of 7 stays empty at first."""
 CHAIN = "the chain recomputes"
 SUMMARY = "the summary follows from the steps"
 
@@ -111,6 +123,8 @@ def broken(source: Path, folder: Path, change: Change, *, rechained: bool = True
         (ISOLATED, "all"),
         (UNRELIABLE, "all"),
         (STRICT, "all"),
+        (COLLUDING, "votes"),
+        (LATECOMERS, "all"),
     ],
 )
 def test_what_runs_write_is_valid(tmp_path: Path, config: dict, detail: str) -> None:
@@ -406,6 +420,7 @@ CORRUPTIONS: dict[str, tuple[str, Change]] = {
     "supports miscounted": ("metrics count the support entries", metrics_plus(supports=1)),
     "votes miscounted": ("metrics count the vote entries", metrics_plus(votes_abstain=1)),
     "decisions miscounted": ("metrics count the decision entries", metrics_plus(expired=1)),
+    "waited longer": ("metrics sum the steps to decisions", metrics_plus(decision_steps=1)),
     "truth changed": ("metrics count true and false confirmations", truth_of_a_confirmed_one),
     "flow too many": ("metrics cover the flows of nodes that are up", metrics_plus(tn=1)),
     "alarm without alert": ("every alarm is an alert", metrics_plus(fp=1, tn=-1)),
@@ -449,24 +464,118 @@ def test_consistent_lie_breaks_one_rule_alone(tmp_path: Path, sound: Path, name:
     assert failure.expectation == expectation
 
 
-def another_voter(db: sqlite3.Connection, run: int) -> None:
-    """An isolated node's own vote is given to its neighbour, in row and ballots."""
-    proposal, node, ballot = first(
-        db,
-        "d.proposal, v.node, v.ballot FROM decision AS d JOIN vote AS v "
-        "ON v.run = d.run AND v.proposal = d.proposal WHERE d.run = ?",
-        run,
-    )
-    other = (node + 1) % 12
-    db.execute("UPDATE vote SET node = ? WHERE run = ? AND proposal = ?", (other, run, proposal))
-    ballot_of(db, run, proposal, node, 0)
-    ballot_of(db, run, proposal, other, ballot)
+# --- seats and weights ----------------------------------------------------------------------
+
+
+def all_decisions(database: Path) -> list[sqlite3.Row]:
+    """Return the decisions of the first run with the steps of their proposals."""
+    with closing(sqlite3.connect(database)) as db:
+        db.row_factory = sqlite3.Row
+        return db.execute(
+            "SELECT d.*, p.step AS published FROM decision AS d "
+            "JOIN proposal AS p USING (run, proposal) WHERE d.run = 1 ORDER BY d.step, d.proposal"
+        ).fetchall()
+
+
+@pytest.fixture(scope="module")
+def colluding(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("colluding"), COLLUDING)
+
+
+@pytest.fixture(scope="module")
+def latecomers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("latecomers"), LATECOMERS)
+
+
+def neighbours_vote(db: sqlite3.Connection, run: int) -> None:
+    """An isolated node's own vote is given to its neighbour."""
+    change = "UPDATE vote SET node = (node + 1) % 12 WHERE run = ? AND proposal = 0"
+    assert db.execute(change, (run,)).rowcount
+
+
+def vote_in_seat(seat: int) -> Change:
+    """Return a change that has a vote in a seat of the first proposal."""
+    return lambda db, run: ballot_of(db, run, 0, seat, 1)
 
 
 def test_isolated_nodes_vote_on_their_own_proposals_only(tmp_path: Path, isolated: Path) -> None:
-    [failure] = validate(broken(isolated, tmp_path, another_voter)).failed
-    assert failure.expectation == "votes of registered nodes only"
-    assert "expected 1 registered, 0 votes of others, found 1 registered, 1 vote" in failure.detail
+    [failure] = validate(broken(isolated, tmp_path, neighbours_vote)).failed
+    assert failure.expectation == "vote entries are the ballots"
+
+
+@pytest.mark.parametrize(("ledger", "seat"), [("isolated", 1), ("isolated", 3), ("latecomers", 6)])
+def test_nobody_votes_from_an_empty_seat(
+    tmp_path: Path, request: pytest.FixtureRequest, ledger: str, seat: int
+) -> None:
+    """Seats that no node has taken, or that only the last byte has room for."""
+    source = request.getfixturevalue(ledger)
+    n = all_decisions(source)[0]["registered"]
+    assert n == {"isolated": 1, "latecomers": 6}[ledger]
+    failed = validate(broken(source, tmp_path, vote_in_seat(seat))).failed
+    [detail] = [f.detail for f in failed if f.expectation == "votes of registered nodes only"]
+    expected = f"expected {n} registered, 0 votes in empty seats, found {n} registered, 1 votes"
+    assert expected in detail
+
+
+def test_committees_are_drawn_again(tmp_path: Path, colluding: Path) -> None:
+    """A vote of somebody who was not drawn, in place of one who was."""
+    with closing(sqlite3.connect(colluding)) as db:
+        votes = "SELECT node FROM vote WHERE run = 1 AND proposal = 0"
+        voted = {node for (node,) in db.execute(votes)}
+    others = set(range(12)) - voted
+    assert len(voted) == all_decisions(colluding)[0]["registered"] == 9
+    change = (
+        f"UPDATE vote SET node = {min(others)} "
+        f"WHERE run = ? AND proposal = 0 AND node = {max(voted)}"
+    )
+    failed = validate(broken(colluding, tmp_path, sql(change))).failed
+    assert [f.expectation for f in failed] == ["vote entries are the ballots"]
+
+
+def test_sybils_are_registered_from_when_they_join(tmp_path: Path, latecomers: Path) -> None:
+    decisions = all_decisions(latecomers)
+    assert {d["registered"] for d in decisions if d["published"] < 12} == {6}
+    assert {d["registered"] for d in decisions if d["published"] >= 12} == {7}
+    late = sql("UPDATE decision SET registered = 6 WHERE run = ? AND registered = 7")
+    failed = validate(broken(latecomers, tmp_path, late)).failed
+    [detail] = [f.detail for f in failed if f.expectation == "votes of registered nodes only"]
+    assert "expected 7 registered" in detail
+
+
+def test_weights_are_replayed_from_the_decisions_before(tmp_path: Path, colluding: Path) -> None:
+    """An outcome that the heads alone would give, and the weights do not, is found."""
+    differing = [
+        d["proposal"]
+        for d in all_decisions(colluding)
+        if d["outcome"] != Outcome.EXPIRED
+        and (d["outcome"] == Outcome.CONFIRMED) != (d["accept"] > d["reject"])
+    ]
+    assert differing, "the run should have decisions that weights made"
+    change = (
+        "UPDATE decision SET outcome = 3 - outcome "
+        f"WHERE run = ? AND proposal = {differing[0]} AND outcome IN (1, 2)"
+    )
+    failed = validate(broken(colluding, tmp_path, sql(change))).failed
+    assert "outcomes follow the consensus rule" in {f.expectation for f in failed}
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 256])
+def test_decisions_of_a_step_are_weighed_together_however_they_are_read(
+    colluding: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    steps = [d["step"] for d in all_decisions(colluding)]
+    assert len(steps) > len(set(steps)), "some should fall together"
+    monkeypatch.setattr("sim_core.ledger.comparisons.DECISIONS_AT_ONCE", at_once)
+    assert validate(colluding).success
+
+
+def test_proposer_that_is_no_node_is_a_finding_and_no_crash(
+    tmp_path: Path, colluding: Path
+) -> None:
+    """Reputations are replayed by compiled code, which would write beyond them."""
+    far = sql("UPDATE proposal SET proposer = 1000000000 WHERE run = ?")
+    failed = validate(broken(colluding, tmp_path, far)).failed
+    assert "proposal values in range" in {f.expectation for f in failed}
 
 
 @pytest.mark.parametrize(
@@ -520,7 +629,7 @@ def test_unreadable_rows_are_a_finding_and_no_crash(
         ),
         (
             "vote flipped",
-            r"step \d+, proposal \d+: expected ballot 1 of node \d+, found ballot 2 .*",
+            r"step \d+, proposal \d+: expected ballot 1 in seat \d+, found ballot 2 .*",
         ),
         ("node votes twice", r"proposal \d+, node \d+: expected one row, found those of steps .*"),
         ("vote on nothing", r"step \d+, proposal 99, node \d+, there is no such proposal"),
@@ -548,7 +657,7 @@ def test_more_places_are_counted(tmp_path: Path, sound: Path) -> None:
 
 @pytest.mark.parametrize(
     "metric",
-    ["precision", "recall", "f1", "mcc", "benign_blocked_share", *SUMMED],
+    ["precision", "recall", "f1", "mcc", "benign_blocked_share", "decision_steps", *SUMMED],
 )
 def test_every_metric_that_follows_is_compared(tmp_path: Path, sound: Path, metric: str) -> None:
     shutil.copy(sound, tmp_path / "ledger.db")
