@@ -7,6 +7,7 @@ from enum import IntEnum
 from typing import Any, Protocol
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from sim_core.config import ModelConfig, RandomVoterAdversary, SignatureConfig
@@ -141,11 +142,9 @@ class Poisoner(Honest):
     ) -> Mask:
         """Return the least strange unflagged flows of each liar."""
         del support
-        rank = np.argsort(np.where(flagged, np.inf, score), axis=1, kind="stable")
         chosen = np.zeros(flagged.shape, dtype=np.bool_)
-        n_chosen = min(2 * config.min_support, flagged.shape[1])
-        np.put_along_axis(chosen, rank[:, :n_chosen], True, axis=1)
-        return chosen & ~flagged
+        _choose_least(score, flagged, 2 * config.min_support, chosen)
+        return chosen
 
     def ballots(
         self, opinion: Ballots, *, own: Mask, by_liar: Mask, luck: NDArray[np.float64]
@@ -168,6 +167,27 @@ class Colluder(Poisoner):
         """Return accept for proposals of liars, reject for all others."""
         del opinion, own, luck
         return np.where(by_liar, ACCEPT, REJECT)
+
+
+@njit(cache=True, nogil=True)
+def _choose_least(score: Any, flagged: Any, n_chosen: int, chosen: Any) -> None:
+    """Choose the `n_chosen` unflagged flows of each row with the least scores, the first of equals."""
+    n_rows, n_flows = score.shape
+    size = min(n_chosen, n_flows)
+    least = np.empty(size, np.int64)
+    for i in range(n_rows):
+        count = 0
+        for j in range(n_flows):
+            if flagged[i, j] or (count == size and score[i, j] >= score[i, least[size - 1]]):
+                continue
+            place = min(count, size - 1)
+            while place > 0 and score[i, least[place - 1]] > score[i, j]:
+                least[place] = least[place - 1]
+                place -= 1
+            least[place] = j
+            count = min(count + 1, size)
+        for place in range(count):
+            chosen[i, least[place]] = True
 
 
 def _random_voter(settings: RandomVoterAdversary) -> RandomVoter:

@@ -40,7 +40,7 @@ CONDORCET = Law(
     "Of n voters, each right with probability p, more than half are right with probability "
     "$\\sum_{k > n/2} \\binom n k p^k (1-p)^{n-k}$ (Condorcet 1785). All flows are attacks and no signature "
     "matches another, so each proposal is true and one trial; confirmed ones are counted among those decided. "
-    "Honest voters are committees drawn from 300 nodes. Voters that are always wrong are colluders, who "
+    "Honest voters are committees drawn from 200 nodes. Voters that are always wrong are colluders, who "
     "reject what others propose and find nothing to propose themselves.",
     read.describe_voters,
     (Quantity("P(right)", read.jury, read.confirmed("true_confirmations")),),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,7 @@ from sim_core.laws.findings import FALSE_ALARMS, Finding, RunResult, judge
 PointResults = tuple[ModelConfig, Sequence[RunResult]]
 """The configuration of a point, and its runs."""
 
+PAGE_WIDTH = 110
 HEADINGS = ("parameters", "quantity", "exact", "measured", "99.9 % interval", "n", "verdict")
 
 
@@ -70,11 +72,15 @@ def write_page(tables: Iterable[tuple[Law, int, Sequence[Row]]], command: str) -
     """Return the page of laws, each with its replicates and rows, as Markdown."""
     share = f"{100 * (1 - FALSE_ALARMS):g} %"
     sections = "\n\n".join(
-        f"## {law.title}\n\n{law.method}\n\nStudy `laws/{law.name}`, {replicates} replicates.\n\n"
+        f"## {law.title}\n\n{_wrapped(law.method)}\n\nStudy `laws/{law.name}`, {replicates} replicates.\n\n"
         f"{_markdown_table(rows)}"
         for law, replicates, rows in tables
     )
     return PAGE.format(command=command, share=share, sections=sections)
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, PAGE_WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def _markdown_table(rows: Sequence[Row]) -> str:
@@ -92,24 +98,24 @@ Where theory has an exact value, the model must reproduce it. This page compares
 {command}
 ```
 
-Each law is a study preset in `conf/study/laws`, run like any other study, so it can be looked at and changed:
+Each law is a study preset in `conf/study/laws` and can be run, looked at and changed like any other study:
 
 ```bash
-quorumlab run +study=laws/condorcet experiment.replicates=2
+quorumlab run +study=laws/auroc experiment.replicates=2
 ```
 
-`quorumlab laws` runs them through the same path, as experiments called `laws-NAME-KEY`, reads runs from the ledger, and
-computes the exact value from the configuration of each point (`sim_core/laws`). A second time it reuses
-the runs. It ends with exit code 1 if a row differs:
+`quorumlab laws` runs them by the same path, as experiments called `laws-NAME-KEY`, reads the runs from the
+ledger, and computes the exact value from the configuration of each point (`sim_core/laws`). A second time it
+reuses the runs. Exit code 1 says that a row differs:
 
 ```bash
 quorumlab laws auroc --replicates 3
 ```
 
 The intervals of a law hold all at once with {share} confidence (Bonferroni): a law of m rows has intervals of
-1 - 0.001/m each, so that a correct model shows `differs` anywhere in a law with a probability of 0.001 at most.
-For trials the intervals are those of Clopper and Pearson (1934), for means over runs Student's t intervals (for sd[T] those of
-the logarithm of the mean square). The seed is 1, so the same code gives the same page.
+1 - 0.001/m each, so that a correct model shows `differs` anywhere in a law with a probability of 0.001 at
+most. For trials they are those of Clopper and Pearson (1934), for means over runs Student's t intervals, for
+sd[T] those of the logarithm of the mean square. The seed is 1, so the same code gives the same page.
 
 {sections}
 """

@@ -59,6 +59,10 @@ def prepare(
         is_left = np.ones(len(rows.label), dtype=np.bool_)
         is_left[taken] = False
         rows = rows.take(np.flatnonzero(is_left))
+        if settings.attack_share != 1 and (rows.label > 0).all():
+            raise DataError(
+                f"{rows.path}: no benign row is left to replay: set a smaller traffic.warmup_share"
+            )
     else:
         pool = warmup.take(np.flatnonzero(warmup.label == 0))
         if pool.numeric != rows.numeric:

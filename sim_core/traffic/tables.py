@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from sim_core.errors import DataError
 
 EXTENSIONS = (".csv", ".parquet", ".npz")
 LARGEST_BLOCK = 2**31 - 1
+EMPTY_LINE = re.compile(rb"^\r?\n", re.MULTILINE)
 
 
 class Table:
@@ -173,7 +175,8 @@ def _read_csv(path: Path, content: bytes, names: Sequence[str] | None) -> Table:
     except UnicodeDecodeError as error:
         row = content[: error.start].count(b"\n") + 1
         raise DataError(f"{path}, row {row}: not text (byte {error.start}): damaged?") from error
-    if not content.strip():
+    content = content.rstrip(b"\r\n") + b"\n"
+    if len(content) == 1:
         raise DataError(f"{path} is empty")
     if names is None:
         content = content.removeprefix(b"\xef\xbb\xbf")  # Excel marks text with it
@@ -181,6 +184,10 @@ def _read_csv(path: Path, content: bytes, names: Sequence[str] | None) -> Table:
         columns = _distinct(path, next(csv.reader([header])))
     else:
         columns = tuple(names)
+    empty = EMPTY_LINE.search(content)
+    if empty:  # Arrow would take it for a row of empty cells
+        row = content[: empty.end()].count(b"\n")
+        raise _wrong_width(path, row, 1, len(columns))
     wrong: list[Any] = []
 
     def take_note(row: Any) -> str:
@@ -203,12 +210,15 @@ def _read_csv(path: Path, content: bytes, names: Sequence[str] | None) -> Table:
         ),
     )
     if wrong:
-        raise DataError(
-            f"{path}, row {wrong[0].number}: {wrong[0].actual_columns} columns, expected "
-            f"{len(columns)}: is the file damaged or another one?"
-        )
+        raise _wrong_width(path, wrong[0].number, wrong[0].actual_columns, len(columns))
     trimmed = {name: compute.utf8_trim_whitespace(table.column(name)) for name in columns}
     return Table(path, trimmed, first_row=1 if names is not None else 2)
+
+
+def _wrong_width(path: Path, row: int, found: int, expected: int) -> DataError:
+    return DataError(
+        f"{path}, row {row}: {found} columns, expected {expected}: is the file damaged or another one?"
+    )
 
 
 def _read_parquet(path: Path) -> Table:

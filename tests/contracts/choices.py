@@ -77,6 +77,12 @@ def spec_of(choice: str, folder: Path) -> RunSpec:
         settings += ATTACKS
     if group == "topology":
         settings.append("dissemination=push_pull")
+    if group == "consensus":  # voters must be of two minds for rules to differ
+        settings += [
+            "voting.mode=competence",
+            "voting.competence=0.6",
+            "signature.match_radius=0.5",
+        ]
     settings += NEEDS.get(choice, lambda _: [])(folder)
     config, _ = compose_experiment(settings)
     part = config.model_part()

@@ -207,3 +207,17 @@ def test_a_copy_of_the_state_goes_on_alike(topology: dict[str, Any], way: dict[s
         for name in ("row", "node", "held", "informed", "sent", "lost", "in_flight"):
             np.testing.assert_array_equal(getattr(one.arrived, name), getattr(two.arrived, name))
         two.wire.network.update({k: v.copy() for k, v in two.wire.network.items()})
+
+
+@every_way
+def test_a_decision_that_all_who_have_joined_know_travels_no_more(way: dict[str, Any]):
+    reliable = {k: v for k, v in way.items() if k != "loss"} | {"lifetime": 1_000}
+    wire = Wire(network_config(N_NODES, way=reliable))
+    wire.joined = wire.up = np.arange(N_NODES) < 6
+    wire.publish([0])
+    wire.travel()
+    wire.decide([0])
+    wire.retire()
+    for _ in range(60):
+        wire.run_step()
+    assert len(wire.proposals) == 0

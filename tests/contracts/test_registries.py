@@ -11,7 +11,7 @@ from sim_core.adversaries import ADVERSARIES
 from sim_core.config import ModelConfig
 from sim_core.consensus import RULES
 from sim_core.detectors import DETECTORS
-from sim_core.network import DISSEMINATIONS
+from sim_core.network import DISSEMINATIONS, TOPOLOGIES
 from sim_core.traffic import TRAFFIC
 
 REGISTRIES = {
@@ -19,6 +19,7 @@ REGISTRIES = {
     "consensus": RULES,
     "detector": DETECTORS,
     "dissemination": DISSEMINATIONS,
+    "topology": TOPOLOGIES,
     "traffic": TRAFFIC,
 }
 

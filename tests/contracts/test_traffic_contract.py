@@ -18,8 +18,9 @@ N_NODES, N_FLOWS = 8, 10
 WITH_ATTACKS: dict[str, dict[str, Any]] = {
     "smtp": {"attack_share": 0.1},
     "nab": {"files": ["iio_us-east-1_i-a2eb1cd9_NetworkIn"]},
+    "gaussian": {"campaigns": [{"family": "ddos", "start": 2, "duration": 6}]},
 }
-"""Settings of data sets that would have no attack in the few steps of these tests."""
+"""Settings of sources that would have no attack in the few steps of these tests."""
 Make = Callable[..., Traffic]
 
 
@@ -40,7 +41,7 @@ def settings(request: pytest.FixtureRequest) -> dict[str, Any]:
     if kind in DATASETS:
         folder = request.getfixturevalue("data_folder") / DATASETS[kind].folder
         return {"kind": kind, "path": str(folder)} | WITH_ATTACKS.get(kind, {})
-    return {"kind": kind}
+    return {"kind": kind} | WITH_ATTACKS.get(kind, {})
 
 
 def some_table() -> str:

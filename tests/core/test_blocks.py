@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import struct
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -163,7 +164,7 @@ def test_alerts_of_shards_have_the_digest_of_the_whole(nodes: list[int], cuts: l
     edges = [0, *(64 * cut for cut in cuts), 64 * 8]
     shards = [
         alerts[(alerts["node"] >= first) & (alerts["node"] < last)]
-        for first, last in zip(edges[:-1], edges[1:], strict=True)
+        for first, last in pairwise(edges)
     ]
     parts = [part for shard in shards for part in alert_parts(shard)]
     assert join_alerts(parts) == digest("alert", alerts)

@@ -139,9 +139,7 @@ def test_latecomers_have_no_seat_before_they_join():
 def test_isolated_nodes_and_the_centre_decide_alone(kind: str):
     config = configured(2_000, dissemination=kind)
     proposer = np.array([1_999, 0, 7])
-    voters = draw_voters(
-        config, Streams(1, 0), np.arange(3), proposer, np.ones(2_000, dtype=bool)
-    )
+    voters = draw_voters(config, Streams(1, 0), np.arange(3), proposer, np.ones(2_000, dtype=bool))
     assert voters.tolist() == [[1_999], [0], [7]]
 
 

@@ -22,10 +22,10 @@ from sim_core.traffic.nsl_kdd import (
     COLUMNS,
     FAMILIES,
     NUMERIC,
-    Rows,
     nsl_kdd_files,
     read_nsl_kdd,
 )
+from sim_core.traffic.rows import Rows
 
 TEST, TRAIN = "KDDTest+.txt", "KDDTrain+_20Percent.txt"
 MakeConfig = Callable[..., ModelConfig]
@@ -68,7 +68,7 @@ def test_files_have_the_published_rows(
     cells = [line.split(",") for line in lines]
     assert len({cell[-2] for cell in cells} - {"normal"}) == n_kinds
     at = COLUMNS.index("src_bytes")
-    assert rows.bytes_sent.tolist() == [int(cell[at]) for cell in cells]
+    assert rows.bytes_transferred.tolist() == [int(cell[at]) for cell in cells]
     numeric = [COLUMNS.index(name) for name in NUMERIC]
     for row in (0, 17, n_rows - 1):
         assert rows.values[row].tolist() == [float(cells[row][c]) for c in numeric]
@@ -119,7 +119,7 @@ def test_drawn_rows_carry_their_own_label_protocol_and_bytes(source: Any, folder
     node, flow = (index.ravel() for index in np.indices(flows.y.shape))
     records = traffic.describe(2, flows, node, flow)
     origin = flows.origin.ravel()
-    assert records.bytes_transferred.tolist() == rows.bytes_sent[origin].tolist()
+    assert records.bytes_transferred.tolist() == rows.bytes_transferred[origin].tolist()
     assert records.protocol.tolist() == rows.protocol[origin].tolist()
 
 
@@ -161,7 +161,8 @@ def test_warmup_rows_of_the_same_file_are_not_replayed(source: Any):
     assert traffic.warmup().shape[1] == n_pool
     origin = np.concatenate([traffic.draw(step).origin.ravel() for step in range(20)])
     assert origin.max() == 22_544 - n_pool - 1
-    benign = int((traffic._rows.label == 0).sum())
+    benign = int((traffic.recording.label == 0).sum())
+    assert not set(traffic.recording.pool_number.tolist()) & set(traffic.recording.number.tolist())
     assert benign == 9_711 - n_pool
     assert source(warmup_file=TEST, warmup_share=0.3, seed=2).warmup().tobytes() != (
         traffic.warmup().tobytes()
@@ -296,9 +297,9 @@ def test_no_folder_at_all_says_how_to_name_one(monkeypatch: pytest.MonkeyPatch):
 def test_benign_rows_that_are_all_the_same_cannot_scale_anything(
     tmp_path: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("sim_core.traffic.nsl_kdd.SHA256", {})
+    monkeypatch.setattr("sim_core.traffic.nsl_kdd.require_published", lambda *_: None)
     for name in (TRAIN, TEST):
-        damaged(tmp_path, LINE, LINE, cell("label", "neptune")).rename(tmp_path / name)
+        damaged(tmp_path, *[LINE] * 9, cell("label", "neptune")).rename(tmp_path / name)
     config = make_config(traffic={"kind": "nsl_kdd", "path": str(tmp_path)})
     with pytest.raises(DataError, match=r"KDDTrain.*constant"):
         NetworkModel(config)
@@ -334,12 +335,12 @@ def test_auroc_is_the_published_one(
     model = NetworkModel(config, seed=1)
     for _ in range(8):  # 160,000 draws: every row about 7 times
         model.step()
-    found = summarise(model.state, model.traffic.targets, 8)["auroc"]
-    detector: Any = make_detector(config.detector)
+    found = summarise(model.collect(), model.traffic.targets, 8)["auroc"]
+    detector: Any = make_detector(config.detector, Streams(1, 0))
     traffic: Any = model.traffic
     state = detector.init(1, traffic.warmup())
-    score = detector.score(state, traffic._values[None])[0]
-    exact = rank_auroc(score, traffic._rows.label > 0)
+    score = detector.score(state, traffic.recording.values[None])[0]
+    exact = rank_auroc(score, traffic.recording.label > 0)
     model.close()
     print(f"AUROC {kind}, {transform}: {found:.4f} in the model, {exact:.4f} over all rows")
     assert exact == pytest.approx(PUBLISHED[kind, transform], abs=0.02)

@@ -167,6 +167,16 @@ def test_who_is_down_or_immune_is_not_infected_and_who_is_down_infects_nobody(to
     assert (outbreak.infected >= 0).sum() == 1
 
 
+def test_of_two_infected_only_the_one_that_is_up_infects():
+    worm = {"transmission": 1.0, "first_infected": 2}
+    outbreak = Outbreak(worm_config(30, worm, topology={"kind": "ring"}))
+    down, infecting = np.flatnonzero(outbreak.infected[0] == 0)
+    assert 2 < infecting - down < 28, "apart, so that they share no neighbour"
+    outbreak.up[down] = False
+    newly = np.flatnonzero(outbreak.run(1)[0] == 1)
+    assert sorted(newly) == sorted([(infecting - 1) % 30, (infecting + 1) % 30])
+
+
 def test_nodes_are_infectious_for_their_steps_and_within_the_campaign():
     worm = {"transmission": 0.0, "start": 3, "duration": 6, "first_infected": 2}
     lasting, short = (

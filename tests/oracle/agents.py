@@ -79,7 +79,9 @@ class Node(CellAgent):  # type: ignore[misc]  # mesa 3.3 ships without types
     def observe(self) -> None:
         """Phase 1: see the flows of this step."""
         flows = self.model.flows
-        self.x, self.y, self.origin = (part[self.number] for part in (flows.x, flows.y, flows.origin))
+        self.x, self.y, self.origin = (
+            part[self.number] for part in (flows.x, flows.y, flows.origin)
+        )
 
     def detect(self) -> None:
         """Phase 2: score flows; flag what is above the threshold, or matches a held signature."""
@@ -195,9 +197,9 @@ class Node(CellAgent):  # type: ignore[misc]  # mesa 3.3 ships without types
 
     def respond(self) -> None:
         """Phase 8: block what was learned, and gain or lose reputation by what was decided."""
+        self.blacklist.extend(self.learned)
         for proposal in self.learned:
-            self.blacklist.append(proposal)
-            if self.model.centre is None:
+            if proposal in self.blacklist and self.model.centre is None:
                 self.detector.forget(proposal, self.model.config.signature.match_radius)
         for proposal in self.model.decided_now:
             right = {1: ACCEPT, 2: REJECT}.get(proposal.outcome)
@@ -218,9 +220,7 @@ class Node(CellAgent):  # type: ignore[misc]  # mesa 3.3 ships without types
         rate = getattr(self.model.config.topology, "walk_rate", 0)
         if rate == 0 or not self.up:
             return
-        whether, where = words(
-            self.model.streams, "walk", self.number, self.model.time, count=2
-        )
+        whether, where = words(self.model.streams, "walk", self.number, self.model.time, count=2)
         if whether * 2.0**-32 < rate:
             around = [(r, c) for r in (-1, 0, 1) for c in (-1, 0, 1) if (r, c) != (0, 0)]
             self.move_relative(around[pick(where, 8)])

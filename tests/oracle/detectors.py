@@ -155,9 +155,7 @@ class OneRow(Detector):
     def forget(self, proposal: Proposal, radius: float) -> None:
         """Drop kept flows that a newly received signature matches."""
         signature, row = proposal.signature, np.zeros(1, dtype=np.int64)
-        self.shared.forget(
-            self.state, row, signature.centroid[None], signature.scale[None], radius
-        )
+        self.shared.forget(self.state, row, signature.centroid[None], signature.scale[None], radius)
 
 
 PLAIN: dict[str, type[Detector]] = {"zscore": ZScore, "ewma": Ewma, "cusum": Cusum}

@@ -253,9 +253,7 @@ class OracleModel(mesa.Model):  # type: ignore[misc]  # mesa 3.3 ships without t
                     proposal.covers = [self.ties.within(d, radius) for d in distances]
                 self.decided_now.append(proposal)
 
-    def _record(
-        self, published: list[Proposal], supported: list[tuple[Proposal, Node]]
-    ) -> None:
+    def _record(self, published: list[Proposal], supported: list[tuple[Proposal, Node]]) -> None:
         """Phase 10: write the step down."""
         self.entries = {
             "alert": records.alerts(self),

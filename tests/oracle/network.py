@@ -252,7 +252,12 @@ class Gossip(Calls):
             self.call(node, callees[pick(whom, len(callees))], proposals, decisions, lost)
 
     def call(
-        self, node: Node, callee: Node, proposals: set[Proposal], decisions: set[Proposal], lost: int
+        self,
+        node: Node,
+        callee: Node,
+        proposals: set[Proposal],
+        decisions: set[Proposal],
+        lost: int,
     ) -> None:
         """Make one call; without anything to push it is a request, one message."""
         n_messages = max(1, self.messages(len(proposals) + len(decisions)))

@@ -96,9 +96,7 @@ def compare(groups: dict[str, Any], seed: int, edge_file: WriteEdges) -> None:
     assert not differences, f"{found}\nseed {seed}\n{json.dumps(groups)}"
 
 
-def first_differences(
-    plain: OracleModel, fast: NetworkModel, events: set[str]
-) -> Iterator[str]:
+def first_differences(plain: OracleModel, fast: NetworkModel, events: set[str]) -> Iterator[str]:
     """Yield what differs in the first step in which anything does, else in the summary.
 
     Adds to `events` what has occurred.

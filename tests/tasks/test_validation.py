@@ -53,6 +53,12 @@ COLLUDING = {
     "adversary": {"kind": "sleeper", "share": 0.4, "wake_reputation": 0.6},
 }
 """Where votes do not weigh alike, so that some outcomes are not those of the majority."""
+TIED = {
+    **CONFIG,
+    "consensus": {"kind": "weighted", "committee": 4},
+    "adversary": {"kind": "colluder", "share": 0.4},
+}
+"""Where the last bit of reputation decides, as two of four voters often agree."""
 LATECOMERS = {
     **CONFIG,
     "consensus": {"kind": "bft", "min_turnout": 0, "committee": 7},
@@ -559,14 +565,58 @@ def test_weights_are_replayed_from_the_decisions_before(tmp_path: Path, colludin
     assert "outcomes follow the consensus rule" in {f.expectation for f in failed}
 
 
-@pytest.mark.parametrize("at_once", [1, 2, 256])
+def outcomes_replayed(database: Path, run: int, *, together: bool) -> list[bool]:
+    """Return whether each decision that did not expire is confirmed by the weight of its votes.
+
+    By the words of docs/odd.md; `together` is whether reputations move after each step (as they
+    should) or after each decision.
+    """
+    counts = {node: [1, 1] for node in range(12)}
+    with closing(sqlite3.connect(database)) as db:
+        decisions = db.execute(
+            "SELECT d.step, d.proposal, d.outcome, p.proposer FROM decision AS d "
+            "JOIN proposal AS p USING (run, proposal) WHERE run = ? ORDER BY d.step, d.proposal",
+            (run,),
+        ).fetchall()
+        votes = {
+            proposal: db.execute(
+                "SELECT node, ballot FROM vote WHERE run = ? AND proposal = ?", (run, proposal)
+            ).fetchall()
+            for _, proposal, _, _ in decisions
+        }
+    confirmed, last = [], -1
+    weight: dict[int, int] = {}
+    for step, proposal, outcome, proposer in decisions:
+        if step != last or not together:
+            weight = {node: 65_536 * a // (a + b) for node, (a, b) in counts.items()}
+        last = step
+        if outcome == Outcome.EXPIRED:
+            continue
+        accepting = sum(weight[node] for node, ballot in votes[proposal] if ballot == 1)
+        rejecting = sum(weight[node] for node, ballot in votes[proposal] if ballot == 2)
+        confirmed.append(accepting > rejecting)
+        for node, ballot in votes[proposal]:
+            if ballot in (1, 2):
+                counts[node][(ballot == 1) != (outcome == Outcome.CONFIRMED)] += 1
+        counts[proposer][outcome != Outcome.CONFIRMED] += 1
+    return confirmed
+
+
 def test_decisions_of_a_step_are_weighed_together_however_they_are_read(
-    colluding: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steps = [d["step"] for d in all_decisions(colluding)]
-    assert len(steps) > len(set(steps)), "some should fall together"
-    monkeypatch.setattr("sim_core.ledger.comparisons.DECISIONS_AT_ONCE", at_once)
-    assert validate(colluding).success
+    database = make(tmp_path, TIED, "votes")
+    apart = 0
+    for run in (1, 2):
+        with closing(sqlite3.connect(database)) as db:
+            query = "SELECT outcome = 1 FROM decision WHERE run = ? AND outcome <> 3"
+            stored = [bool(c) for (c,) in db.execute(f"{query} ORDER BY step, proposal", (run,))]
+        assert outcomes_replayed(database, run, together=True) == stored
+        apart += outcomes_replayed(database, run, together=False) != stored
+    assert apart, "it should make a difference in this experiment"
+    for at_once in (1, 2, 256):
+        monkeypatch.setattr("sim_core.ledger.comparisons.DECISIONS_AT_ONCE", at_once)
+        assert validate(database).success
 
 
 def test_proposer_that_is_no_node_is_a_finding_and_no_crash(
