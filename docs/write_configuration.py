@@ -25,23 +25,42 @@ END = "<!-- written by docs/write_configuration.py: end -->"
 HEAD = "| key | default | range | unit | meaning |\n|---|---|---|---|---|"
 
 UNITS = {
+    "accept_probability": "probability",
+    "attachments": "edges",
     "attempts": "attempts",
+    "batch": "proposals and decisions",
     "auroc_every": "steps",
     "blacklist_capacity": "signatures",
+    "bins": "bins",
     "blocked": "per flow",
+    "committee": "nodes",
     "competence": "probability",
     "count": "nodes",
+    "day_amplitude": "standard deviations",
+    "drift": "standard deviations per 1,000 steps",
     "duration": "steps",
     "every": "steps",
+    "fanout": "neighbours",
+    "features": "features",
+    "first_infected": "nodes",
     "flows_per_node": "flows per step",
     "from_step": "step",
+    "height": "levels",
     "intensity": "factor",
+    "join_step": "step",
     "keep": "checkpoints",
+    "lags": "values",
+    "latency": "steps",
     "learning_rate": "weight",
+    "lifetime": "steps",
+    "loss": "probability",
     "match_radius": "scales",
     "max_benign_coverage": "share of recent flows",
     "max_in_flight": "shards",
     "max_runs": "runs",
+    "mean_degree": "neighbours",
+    "neighbours": "neighbours",
+    "network_shards": "processes",
     "min_history": "flows",
     "min_scale": "standard deviations",
     "min_support": "flows",
@@ -57,10 +76,22 @@ UNITS = {
     "start": "step",
     "steps": "steps",
     "unseen_neighbours": "flows",
+    "refit_every": "steps",
+    "rewire": "probability",
+    "samples": "flows",
+    "size_limit": "share of the window",
+    "slack": "standard deviations",
+    "split_alpha": "none",
+    "transmission": "probability",
+    "trees": "trees",
     "unseen_radius": "scales",
     "value": "score",
     "vote_deadline": "steps",
+    "wake_reputation": "mean reputation",
     "warmup_flows": "flows per node",
+    "weight": "weight",
+    "width": "cells",
+    "window": "flows",
 }
 """Unit of each number by the last part of its key; see also SUFFIXES."""
 SUFFIXES = {"share": "share", "_rate": "per step", "_steps": "steps", "_seconds": "s", "_mb": "MiB"}
@@ -112,7 +143,7 @@ def section(name: str, field: Schema, definitions: Schema) -> Iterator[str]:
         if rows:
             yield "\n".join([HEAD, *rows])
         for key, item in shape["properties"].items():
-            if "items" in item:
+            if "$ref" in item.get("items", {}):
                 entry = definitions[item["items"]["$ref"].rpartition("/")[2]]
                 yield f"Entries of `{name}.{key}`: {lower_first(entry['description'])}"
                 yield "\n".join([HEAD, *table("", entry, {}, definitions)])
@@ -128,7 +159,7 @@ def table(prefix: str, shape: Schema, values: Any, definitions: Schema) -> Itera
             continue
         inner = next(iter(references(field)), None)
         if inner is not None:
-            yield from table(key, definitions[inner], values.get(name, {}), definitions)
+            yield from table(key, definitions[inner], values.get(name) or {}, definitions)
         else:
             default = "required" if name in shape.get("required", ()) else None
             yield row(key, field, default or conf_default(values, name, field))
@@ -142,7 +173,7 @@ def row(key: str, field: Schema, default: str) -> str:
 
 def references(field: Schema) -> list[str]:
     """Return the names of the definitions that a field refers to."""
-    found = [field, *field.get("oneOf", ())]
+    found = [field, *field.get("oneOf", ()), *field.get("anyOf", ())]
     return [part["$ref"].rpartition("/")[2] for part in found if "$ref" in part]
 
 

@@ -14,6 +14,7 @@ import numba
 import numpy as np
 
 from sim_core.config import ModelConfig
+from sim_core.network import topology_files
 from sim_core.traffic import data_files
 
 PACKAGE = Path(__file__).parent
@@ -121,7 +122,7 @@ def data_hashes(config: ModelConfig) -> dict[str, str]:
         DataError: a file is missing.
     """
     hashes = {}
-    for path in data_files(config):
+    for path in (*data_files(config), *topology_files(config)):
         status = path.stat()
         hashes[path.name] = file_hash(path.absolute(), status.st_mtime_ns, status.st_size)
     return hashes

@@ -113,9 +113,12 @@ def summarise(state: State, targets: tuple[Target, ...], horizon: int) -> Metric
 
 
 def _infected_share(state: State) -> float | None:
-    """Return the share of nodes that worms have infected, the mean over worms."""
-    worms = state.infected[(state.infected >= 0).any(axis=1)]
-    return float((worms >= 0).mean()) if worms.size else None
+    """Return the share of nodes infected by now, the mean over worms that have begun."""
+    infected, now = state.infected, state.step
+    begun = ((infected >= 0) & (infected < now)).any(axis=1)
+    if not begun.any():
+        return None
+    return float(((infected[begun] >= 0) & (infected[begun] <= now)).mean())
 
 
 def _run_length(first_alarm: NDArray[np.int64], horizon: int) -> float:

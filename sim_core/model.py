@@ -98,6 +98,7 @@ class NetworkModel(mesa.Model):  # type: ignore[misc]  # mesa 3.3 ships without 
             state,
             arrived,
         )
+        self.arrived = arrived
         self._note_immunity()
         infections = phases.move(
             config, streams, self.topology, self.liars, joined, self.immune, state
@@ -115,7 +116,7 @@ class NetworkModel(mesa.Model):  # type: ignore[misc]  # mesa 3.3 ships without 
         )
         self.block = close_block(state.head, state.step, entries, findings.alert_parts)
         self.entries, self.findings = entries, findings
-        self.arrived, self.travelled = arrived, decided
+        self.travelled = decided
         state.head = self.block.hash
         state.step += 1
 
@@ -140,8 +141,8 @@ class NetworkModel(mesa.Model):  # type: ignore[misc]  # mesa 3.3 ships without 
         mesa.Agent._ids.pop(self, None)  # noqa: SLF001 - Mesa has no public way
 
     def _note_immunity(self) -> None:
-        """Find who is immune, where a node has received something."""
-        if self.state.received.size:
+        """Find who is immune, where a blacklist has changed."""
+        if self.arrived is not None and self.arrived.node.size:
             self.immune = phases.immune_nodes(self.state)
             honest = ~self.liars
             if honest.any():

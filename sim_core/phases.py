@@ -123,7 +123,8 @@ def respond(
         _know(config, references, state, proposals.take(confirmed))
     number = proposals.number[arrived.row]
     put_on_blacklists(state.blacklist, state.blacklist_count, arrived.node, number)
-    state.received = np.stack([arrived.node, number])
+    still = (state.blacklist[arrived.node] == number[:, None]).any(axis=1)
+    state.received = np.stack([arrived.node[still], number[still]])
     move_reputations(
         state.reputation, fresh, proposals.outcome, proposals.proposer, proposals.voters,
         proposals.ballots,
@@ -133,7 +134,7 @@ def respond(
     gone = bool((proposals.outcome[~stays] == CONFIRMED).any())
     if not stays.all():
         state.proposals = proposals.take(stays)
-    if len(state.signatures) and (gone or arrived.node.size):
+    if len(state.signatures) and (gone or number.size):
         travelling = np.isin(state.signatures.number, state.proposals.number)
         _mark_held(state.blacklist, state.signatures.number, travelling)
         if not travelling.all():

@@ -117,6 +117,10 @@ class EdgeListTopology(GraphTopology):
 
     def _edges(self) -> NDArray[np.int64]:
         topology: Any = self.config.topology
+        if topology.path is None:
+            raise DataError(
+                "topology=edge_list needs topology.path=FILE, a text file with two node numbers a line"
+            )
         return read_edges(Path(topology.path), self.n_nodes)
 
 

@@ -104,7 +104,8 @@ def run_python(block: Block, program: Program) -> None:
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
 def test_command_exists_and_its_configuration_composes(command: Command) -> None:
     name, *words = command.words
-    assert name in {info.name or info.callback.__name__ for info in app.registered_commands}
+    names = {info.name or info.callback.__name__ for info in app.registered_commands}
+    assert name in names | {group.name for group in app.registered_groups}
     if name == "run":
         overrides = [word for word in words if not word.startswith("-")]
         config, _ = compose_experiment(overrides, multirun="-m" in words)
