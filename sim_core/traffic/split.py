@@ -235,7 +235,7 @@ def _thin(rows: Index, label: NDArray[np.int16], share: float, streams: Streams,
         n_attacks = round(n_benign * share / (1 - share))
     else:
         n_benign = round(n_attacks * (1 - share) / share) if share > 0 else n_benign
-    rng = streams.generator("partition", block=1)
+    rng = streams.generator("partition", block=1 + lot)
     kept = rng.permutation(attacks)[:n_attacks], rng.permutation(benign)[:n_benign]
     return np.sort(np.concatenate(kept))
 

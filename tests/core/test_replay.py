@@ -298,6 +298,16 @@ def test_surplus_of_a_class_is_left_out(source: Make):
     assert ((label == 0).sum(), (label > 0).sum()) == (50, 200)
 
 
+def test_nodes_leave_out_rows_independently(source: Make, tmp_path: Path):
+    warmup = tmp_path / "benign.csv"
+    warmup.write_text("\n".join([HEADER, *lines()]), encoding="utf-8")
+    settings = {"order": "time", "split": "time", "attack_share": 0.1}
+    lots = source(nodes=2, warmup_path=str(warmup), **settings)._plan.lots
+    first, second = np.split(lots.rows, [lots.size[0]])
+    assert len(first) == len(second), "pieces of 300 rows with every third an attack"
+    assert first.tolist() != (second - 300).tolist()
+
+
 def test_targets_last_from_their_first_to_their_last_row(source: Make):
     traffic = source(order="time", split="time", nodes=2, flows=10, steps=20)
     y = np.stack([traffic.draw(t).y for t in range(20)])

@@ -37,9 +37,11 @@ def events_of_step(model: OracleModel, was_down: set[int]) -> Iterator[str]:
             yield f"entry {kind}"
     for proposal in model.decided_now:
         yield f"{config.consensus.kind} {OUTCOMES[proposal.outcome]}"
-        if len(proposal.seats) < sum(n.has_joined(model.time) for n in model.nodes):
-            if config.dissemination.kind not in ("none", "centralised"):
-                yield "committee"
+        is_alone = config.dissemination.kind in ("none", "centralised")
+        if not is_alone and len(proposal.seats) < sum(
+            n.has_joined(model.time) for n in model.nodes
+        ):
+            yield "committee"
         for node in proposal.seats:
             if node.is_liar and config.adversary.kind == "silent" and node.up:
                 yield "silent liar acts"
