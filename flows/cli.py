@@ -10,9 +10,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
+from typer.exceptions import TyperException
 
 from flows.data import data_app
 from sim_core.errors import Interrupted, QuorumlabError, RunFailed, UserError
@@ -182,10 +182,11 @@ def main() -> None:
         code = app(standalone_mode=False)
     except QuorumlabError as error:
         _fail(error, _label(error), error.exit_code, debug=debug)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort) as error:
+    except TyperException as error:
+        usage: Any = error  # all of them can show themselves
+        usage.show()
+        sys.exit(usage.exit_code)
+    except (KeyboardInterrupt, typer.Abort) as error:
         _fail(error, "interrupted", Interrupted.exit_code, debug=debug)
     if code == Interrupted.exit_code:  # typer has caught a KeyboardInterrupt
         _fail(KeyboardInterrupt(), "interrupted", code, debug=debug)

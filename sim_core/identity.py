@@ -115,16 +115,17 @@ def file_hash(path: Path, modified: int, size: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def data_hashes(config: ModelConfig) -> dict[str, str]:
-    """Return the SHA-256 of each data file that a configuration reads, by file name.
+def data_hashes(config: ModelConfig) -> list[list[str]]:
+    """Return name and SHA-256 of each data file that a configuration reads.
 
     Raises:
         DataError: a file is missing.
     """
-    hashes = {}
+    hashes = []
     for path in (*data_files(config), *topology_files(config)):
         status = path.stat()
-        hashes[path.name] = file_hash(path.absolute(), status.st_mtime_ns, status.st_size)
+        digest = file_hash(path.absolute(), status.st_mtime_ns, status.st_size)
+        hashes.append([path.name, digest])
     return hashes
 
 
@@ -137,6 +138,7 @@ def result_relevant(config: ModelConfig) -> dict[str, Any]:
     relevant = config.model_dump(mode="json", include=set(ModelConfig.model_fields))
     del relevant["simulation"]["steps"]
     relevant["traffic"].pop("path", None)
+    relevant["traffic"].pop("warmup_path", None)
     relevant["topology"].pop("path", None)
     relevant["data"] = data_hashes(config)
     return relevant

@@ -48,7 +48,7 @@ class FlowRecords:
     """Flows as a monitor would log them, one entry per flow asked for."""
 
     timestamp: NDArray[np.int64]
-    """Milliseconds since the run began; one step is a minute."""
+    """Milliseconds since the run began, a step being a minute; since 1970 where a file has times."""
     source_ip: NDArray[np.uint32]
     destination_ip: NDArray[np.uint32]
     bytes_transferred: NDArray[np.int64]

@@ -1,4 +1,4 @@
-"""The quick-start study has something to tell: cooperation helps, liars cost."""
+"""The quick-start study has something to tell: cooperation sees more, liars cost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def outcome(run_flow_in: Callable[..., Any], tmp_path_factory: pytest.TempPathFa
 
 def test_every_honest_replicate_confirms_a_true_signature(outcome: Any) -> None:
     honest = [r for r in outcome.findings.records if r.label == "honest"]
-    assert len(honest) == 5
+    assert len(honest) == 10
     assert all(r.metrics["true_confirmations"] >= 1 for r in honest)
 
 
@@ -27,10 +27,10 @@ def test_study_both_confirms_and_rejects(outcome: Any) -> None:
         assert record.metrics["rejections"] > 0
 
 
-@pytest.mark.parametrize("metric", ["f1", "recall", "immunity_share"])
-def test_cooperation_beats_isolation(outcome: Any, metric: str) -> None:
+@pytest.mark.parametrize("metric", ["recall", "immunity_share"])
+def test_cooperation_sees_more_than_isolation(outcome: Any, metric: str) -> None:
     found = paired_difference(outcome.findings.records, metric, "honest", "isolated")
-    assert found.n == 5
+    assert found.n == 10
     assert found.ci_low is not None
     assert found.ci_low > 0
 
@@ -38,7 +38,7 @@ def test_cooperation_beats_isolation(outcome: Any, metric: str) -> None:
 @pytest.mark.parametrize("metric", ["messages_sent", "rejections"])
 def test_poisoners_cost_something(outcome: Any, metric: str) -> None:
     found = paired_difference(outcome.findings.records, metric, "poisoned", "honest")
-    assert found.n == 5
+    assert found.n == 10
     assert found.ci_low is not None
     assert found.ci_low > 0
 
@@ -47,7 +47,7 @@ def test_points_share_their_random_numbers(outcome: Any) -> None:
     """What is never flagged nor learned differently is the same: attacks seen at step 0 to 14."""
     steps = outcome.findings.steps
     early = steps[steps["step"] == 0].set_index(["label", "replicate"])
-    for replicate in range(5):
+    for replicate in range(10):
         first = early.loc[("isolated", replicate), ["tp", "fp", "tn", "fn"]].tolist()
         assert early.loc[("honest", replicate), ["tp", "fp", "tn", "fn"]].tolist() == first
         assert early.loc[("poisoned", replicate), ["tp", "fp", "tn", "fn"]].tolist() == first

@@ -74,7 +74,8 @@ class ZScore(Detector):
         z = self.z(x)
         largest = self.config.aggregate == "max"
         score = np.abs(z).max(axis=1) if largest else (z**2).mean(axis=1)
-        return score.clip(max=LARGEST).astype(np.float32)
+        finite: NDArray[np.float32] = score.clip(max=LARGEST).astype(np.float32)
+        return finite
 
 
 class Ewma(Detector):

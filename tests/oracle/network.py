@@ -24,8 +24,9 @@ class Graph:
 
     def __init__(self, model: OracleModel) -> None:
         """Make the graph; those that are random are the model's."""
-        n, topology = len(model.nodes), model.config.topology
-        self.kind = topology.kind
+        n = len(model.nodes)
+        topology: Any = model.config.topology
+        self.kind: str = topology.kind
         self.graph: Any = nx.Graph()
         self.graph.add_nodes_from(range(n))
         if topology.kind == "ring":
@@ -185,11 +186,13 @@ class Calls(Dissemination):
 
     def messages(self, n_items: int) -> int:
         """Return how many messages carry so many items."""
-        return math.ceil(n_items / self.config.batch)
+        batch: int = self.config.batch
+        return math.ceil(n_items / batch)
 
     def is_lost(self, word: int) -> bool:
         """Return whether a random word says that a call is lost."""
-        return word < round(self.config.loss * 2**32)
+        loss: float = self.config.loss
+        return word < round(loss * 2**32)
 
     def hand_over(
         self, receiver: Node, proposals: set[Proposal], decisions: set[Proposal], n_messages: int

@@ -220,7 +220,12 @@ def summary(model: OracleModel) -> dict[str, float | None]:
     root = math.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
     decided = total["confirmed"] + total["rejected"] + total["expired"]
     targets = [
-        (t.start, min(t.duration, horizon - t.start), times, share)
+        (
+            t.start,
+            horizon - t.start if t.duration is None else min(t.duration, horizon - t.start),
+            times,
+            share,
+        )
         for t, times, share in zip(
             model.targets, model.first_times, model.immune_shares(), strict=True
         )

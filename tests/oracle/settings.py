@@ -14,7 +14,7 @@ DETECTORS = (
 ADVERSARIES = (
     "none", "silent", "random_voter", "flipper", "poisoner", "colluder", "sleeper", "sybil",
 )  # fmt: skip
-DISSEMINATIONS = ("none", "push", "pull", "push_pull", "flood", "ledger", "centralised")
+DISSEMINATIONS = ("centralised", "push", "pull", "push_pull", "flood", "none", "ledger")
 TOPOLOGIES = ("complete", "ring", "lattice", "small_world", "scale_free", "random", "edge_list")
 RULES = ("majority", "supermajority", "weighted", "bft")
 TYPICAL_SCORE = {
