@@ -24,19 +24,17 @@ class Table:
 
     def __len__(self) -> int:
         """Return the number of rows."""
-        return len(getattr(self, fields(self)[0].name))
+        return len(next(iter(vars(self).values())))
 
     def take(self, rows: NDArray[Any]) -> Self:
         """Return the rows that a mask or an index selects."""
-        return type(self)(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+        return type(self)(**{name: column[rows] for name, column in vars(self).items()})
 
     def append(self, more: Self) -> Self:
         """Return these rows followed by `more`."""
+        others = vars(more)
         return type(self)(
-            **{
-                f.name: np.concatenate([getattr(self, f.name), getattr(more, f.name)])
-                for f in fields(self)
-            }
+            **{name: np.concatenate([v, others[name]]) for name, v in vars(self).items()}
         )
 
 

@@ -37,7 +37,7 @@ REDUCED = {
         {"P(right)": 0.2},
         steps=80,
     ),
-    "bft_confirm": Reduced(["n10", "n31", "n12_f2"], 3, {"P(confirmed)": 0.08}, steps=250),
+    "bft_confirm": Reduced(["n10", "n31", "n12_f2"], 3, {"P(confirmed)": 0.1}, steps=250),
     "bft_false_confirm": Reduced(
         ["n7_p70", "n31_p60", "committee_p80"], 4, {"P(confirmed)": 0.25}, steps=300
     ),
