@@ -34,6 +34,7 @@ KEEPING = frozenset(
         "laws/scores.py",
         "laws/table.py",
         "laws/votes.py",
+        "nab_scoring.py",
         "plan.py",
         "results.py",
         "simulate.py",

@@ -11,7 +11,7 @@ from sim_core.model import NetworkModel
 # It changes when the model's arithmetic, the order of its random numbers or the encoding of entries
 # changes, and with it every result that was ever published: so only on purpose. To renew it, run
 # this test and copy the head that it found; say why in CHANGELOG.md.
-GOLDEN_HEAD = "1cfc12d562aa5aec2b7e2af5aff4380888ade563e6f359ef156ca34d41cb0f9a"
+GOLDEN_HEAD = "baf6588c8a9bc5528c190acb3e048d48eefbeac12481883421d58e1511cb0e44"
 
 # Everything is written out, so that other defaults give the same run.
 GOLDEN_RUN: dict[str, Any] = {
