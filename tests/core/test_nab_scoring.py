@@ -43,8 +43,9 @@ def test_published_scores_of_windowed_gaussian_are_reproduced(
     published: Files, table: pd.DataFrame
 ) -> None:
     assert len(published) == 5
+    thresholds = table["Threshold"].astype(float)
     for key, (scores, windows) in published.items():
-        found = file_score(scores, windows, float(table.loc[key, "Threshold"]))
+        found = file_score(scores, windows, thresholds[key])
         assert found == pytest.approx(table.loc[key, "Score"], abs=5e-6), key
 
 

@@ -150,7 +150,7 @@ def test_epidemic_reaches_the_components_of_a_random_graph(first: int) -> None:
 def test_epidemic_of_growing_networks_approaches_its_limit() -> None:
     limit = epidemic.final_share(2.0, 0.1)
     gaps = []
-    for n in (30, 60, 120):
+    for n in (40, 80, 160):
         pmf = epidemic.new_infections(n - n // 10, n // 10, 2.0 / n)
         gaps.append(abs((pmf @ np.arange(pmf.size) + n // 10) / n - limit))
     assert gaps[2] < gaps[1] < gaps[0] < 0.03

@@ -231,14 +231,14 @@ class Node(CellAgent):  # type: ignore[misc]  # mesa 3.3 ships without types
         for campaign, worm in enumerate(model.campaigns):
             if worm.spread != "worm" or not self.up or campaign in self.infected:
                 continue
-            if self.is_immune(campaign):
-                continue
             threats = [n for n in model.neighbours(self) if n.up and n.is_infectious(campaign)]
             escapes = (1 - worm.transmission) ** len(threats)
-            u = uniform(model.streams, "worm", self.number, step + 1, item=campaign)
-            if u < 1.0 - escapes:
-                self.infected[campaign] = step + 1
-                model.infections += 1
+            if uniform(model.streams, "worm", self.number, step + 1, item=campaign) < 1.0 - escapes:
+                if self.is_immune(campaign):
+                    model.spared += 1
+                else:
+                    self.infected[campaign] = step + 1
+                    model.infections += 1
 
     def is_immune(self, target: int) -> bool:
         """Return whether the blacklist matches enough reference flows of a target."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from sim_core.ledger.blocks import KINDS
+from tests.oracle.agents import ABSTAIN
 from tests.oracle.settings import ADVERSARIES, DETECTORS, DISSEMINATIONS, RULES, TOPOLOGIES
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 OUTCOMES = {1: "confirmed", 2: "rejected", 3: "expired"}
 EVENTS = (
-    "flow matched", "blacklist full", "node down", "node returned", "infection", "immune node",
+    "flow matched", "blacklist full", "node down", "node returned", "infection", "immune node", "immunity stops worm", "decision comes too late", "decided without votes",
     "message lost", "message in flight", "committee", "abstention",
     "support", "false confirmation", "auroc", "quantile",
     "fixed", "calibrated", "unseen", "random", "priority", "competence",
@@ -42,6 +43,9 @@ def events_of_step(model: OracleModel, was_down: set[int]) -> Iterator[str]:
             n.has_joined(model.time) for n in model.nodes
         ):
             yield "committee"
+        no_votes = set(proposal.ballots.values()) <= {ABSTAIN}
+        if no_votes and config.consensus.kind == "supermajority" and proposal.outcome == 2:
+            yield "decided without votes"
         for node in proposal.seats:
             if node.is_liar and config.adversary.kind == "silent" and node.up:
                 yield "silent liar acts"
@@ -70,6 +74,10 @@ def events_of_step(model: OracleModel, was_down: set[int]) -> Iterator[str]:
     ):
         if row[name] > 0:
             yield label
+    if model.dissemination.stale:
+        yield "decision comes too late"
+    if model.spared:
+        yield "immunity stops worm"
     if row["auroc"] == row["auroc"]:
         yield "auroc"
     if model.entries["alert"]["matched"].any():

@@ -81,7 +81,7 @@ class OracleModel(mesa.Model):  # type: ignore[misc]  # mesa 3.3 ships without t
         self.travelling: list[Proposal] = []
         self.next_number = 0
         self.decided_now: list[Proposal] = []
-        self.infections = 0
+        self.infections = self.spared = 0
         self._infect_first()
         self.entries: dict[str, Entries] = {}
         self.rows: list[Any] = []
@@ -110,7 +110,7 @@ class OracleModel(mesa.Model):  # type: ignore[misc]  # mesa 3.3 ships without t
         everyone.do("respond")
         self.travelling = [p for p in self.travelling if self.dissemination.travels_on(p)]
         everyone.do("walk")
-        self.infections = 0
+        self.infections = self.spared = 0
         everyone.do("catch")
         everyone.do("churn")
         self._record(published, supported)

@@ -100,6 +100,7 @@ class Dissemination:
         }
         self.sent = self.delivered = self.lost = 0
         self.proposal_copies = self.decision_copies = 0
+        self.stale = 0
 
     def publish(self, proposal: Proposal) -> None:
         """Let the proposer hold its proposal."""
@@ -222,6 +223,7 @@ class Calls(Dissemination):
         own = {p for p in self.decided if p.proposer is node} - node.informed
         self.pay(set(), own, len(own))
         self.delivered += len(own)
+        self.stale += any(p.outcome == 1 for p in decisions - self.decided - node.informed)
         decisions = (decisions | own) & self.decided  # what has stopped travelling is forgotten
         proposals &= self.pending
         self.note_news(node, proposals - node.held, decisions - node.informed)

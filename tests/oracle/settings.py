@@ -75,6 +75,29 @@ def configurations(draw: st.DrawFn, fixed: Fixed | None = None) -> Groups:
 
 
 @st.composite
+def outbreaks(draw: st.DrawFn) -> Groups:
+    """Return a configuration in which nodes become immune while a worm still spreads."""
+    groups = draw(configurations(Fixed("zscore", draw(st.sampled_from(ADVERSARIES)), "ledger")))
+    worm = draw(campaigns()) | {
+        "start": 0, "duration": 14, "spread": "worm", "first_infected": 2, "infectious_steps": None,
+        "flow_share": 0.5, "intensity": 6.0, "transmission": draw(shares(0.05, 0.4)),
+    }  # fmt: skip
+    changes: Groups = {
+        "simulation": {"nodes": 12, "flows_per_node": 8, "steps": 12},
+        "traffic": {
+            "kind": "gaussian", "features": draw(st.integers(2, 4)), "campaigns": [worm],
+            "warmup_flows": 32,
+        },
+        "detector": {"kind": "zscore", "threshold": {"mode": "fixed", "value": 4.0}},
+        "topology": draw(topologies(12)),
+        "consensus": draw(rules(12)) | {"min_turnout": 0.0, "vote_deadline": 2, "committee": 3},
+        "signature": groups["signature"] | {"match_radius": 3.5, "min_scale": 0.5},
+        "voting": groups["voting"] | {"unseen": "judge", "min_history": 0},
+    }  # fmt: skip
+    return groups | changes
+
+
+@st.composite
 def traffic(draw: st.DrawFn) -> Groups:
     """Return settings of traffic with one to three campaigns."""
     kind = draw(st.sampled_from(("synthetic", "gaussian")))
@@ -175,7 +198,7 @@ def topologies(draw: st.DrawFn, nodes: int) -> Groups:
 def disseminations(draw: st.DrawFn, kind: str | None) -> Groups:
     """Return settings of a dissemination."""
     kind = kind or draw(st.sampled_from(DISSEMINATIONS))
-    group: Groups = {"kind": kind, "lifetime": draw(sometimes(100, st.integers(1, 6)))}
+    group: Groups = {"kind": kind, "lifetime": draw(st.sampled_from((100, 6, 3, 2, 1)))}
     if kind in ("push", "pull", "push_pull", "flood"):
         group["latency"] = draw(sometimes(0, st.integers(1, 3)))
         group["loss"] = draw(sometimes(0.0, shares(0.1, 0.8)))
@@ -191,7 +214,7 @@ def rules(draw: st.DrawFn, nodes: int) -> Groups:
     kind = draw(st.sampled_from(RULES))
     group: Groups = {
         "kind": kind,
-        "min_turnout": draw(shares(0, 1)),
+        "min_turnout": draw(sometimes(0.0, shares(0, 1))),
         "vote_deadline": draw(st.integers(1, 6)),
         "committee": draw(st.none() | st.integers(1, nodes + 1)),
     }

@@ -23,7 +23,14 @@ from sim_core.model import NetworkModel
 from tests.oracle.coverage import REQUIRED, events_of_run, events_of_step
 from tests.oracle.model import OracleModel
 from tests.oracle.records import Ranking, summary
-from tests.oracle.settings import ADVERSARIES, DETECTORS, DISSEMINATIONS, Fixed, configurations
+from tests.oracle.settings import (
+    ADVERSARIES,
+    DETECTORS,
+    DISSEMINATIONS,
+    Fixed,
+    configurations,
+    outbreaks,
+)
 
 CASES = tuple(map(Fixed, DETECTORS, ADVERSARIES, (*DISSEMINATIONS, "flood")))
 FEW = max(1, settings().max_examples // 2)
@@ -62,6 +69,14 @@ def test_models_agree_for_each_choice(
 @given(groups=configurations(), seed=st.integers(0, 99))
 def test_models_agree(groups: dict[str, Any], seed: int, edge_file: WriteEdges) -> None:
     """All choices mix."""
+    compare(groups, seed, edge_file)
+
+
+@settings(max_examples=FEW)
+@given(groups=outbreaks(), seed=st.integers(0, 99))
+def test_models_agree_where_immunity_meets_a_worm(
+    groups: dict[str, Any], seed: int, edge_file: WriteEdges
+) -> None:
     compare(groups, seed, edge_file)
 
 
