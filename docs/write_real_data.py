@@ -150,7 +150,7 @@ def nab_row(label: str, overrides: list[str]) -> str:
         for played in (everything, ordinary)
     ]
     fixed = sum(detections_score(flagged, windows) for _, windows, flagged in ordinary)
-    cells = [f"{normalised(raw, n_windows):.1f}" for raw in (*best, fixed)]
+    cells = [f"{round(normalised(raw, n_windows), 1) + 0:.1f}" for raw in (*best, fixed)]
     return f"| {label} | {' | '.join(cells)} |"
 
 
