@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 OUTCOMES = {1: "confirmed", 2: "rejected", 3: "expired"}
 EVENTS = (
     "flow matched", "blacklist full", "node down", "node returned", "infection", "immune node", "immunity stops worm", "decision comes too late", "decided without votes",
-    "message lost", "message in flight", "committee", "abstention",
+    "message lost", "message in flight", "committee", "committee without sybils", "abstention",
     "support", "false confirmation", "auroc", "quantile",
     "fixed", "calibrated", "unseen", "random", "priority", "competence",
 )  # fmt: skip
@@ -39,10 +39,11 @@ def events_of_step(model: OracleModel, was_down: set[int]) -> Iterator[str]:
     for proposal in model.decided_now:
         yield f"{config.consensus.kind} {OUTCOMES[proposal.outcome]}"
         is_alone = config.dissemination.kind in ("none", "centralised")
-        if not is_alone and len(proposal.seats) < sum(
-            n.has_joined(model.time) for n in model.nodes
-        ):
+        n_joined = sum(n.has_joined(proposal.step) for n in model.nodes)
+        if not is_alone and len(proposal.seats) < n_joined:
             yield "committee"
+            if n_joined < len(model.nodes):
+                yield "committee without sybils"
         no_votes = set(proposal.ballots.values()) <= {ABSTAIN}
         if no_votes and config.consensus.kind == "supermajority" and proposal.outcome == 2:
             yield "decided without votes"

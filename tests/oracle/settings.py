@@ -216,7 +216,7 @@ def rules(draw: st.DrawFn, nodes: int) -> Groups:
         "kind": kind,
         "min_turnout": draw(sometimes(0.0, shares(0, 1))),
         "vote_deadline": draw(st.integers(1, 6)),
-        "committee": draw(st.none() | st.integers(1, nodes + 1)),
+        "committee": draw(st.sampled_from((None, 1, 2, 3, nodes // 2 + 1, nodes + 1))),
     }
     if kind != "bft":
         group["base"] = draw(st.sampled_from(("cast", "all")))
@@ -236,10 +236,12 @@ def adversaries(draw: st.DrawFn, nodes: int, kind: str | None) -> Groups:
         "share": draw(shares(0, 1)),
         "count": draw(st.none() | st.integers(0, nodes)),
     }
+    if kind == "sybil":  # a network of their own has nobody to join
+        group["count"] = draw(st.integers(1, nodes // 2 + 1).map(lambda k: min(k, nodes)))
     own: dict[str, Groups] = {
         "random_voter": {"accept_probability": draw(shares(0, 1))},
         "sleeper": {"wake_reputation": draw(shares(0.5, 0.75))},
-        "sybil": {"join_step": draw(st.integers(1, 5))},
+        "sybil": {"join_step": draw(st.integers(1, 9))},
     }
     return group | own.get(kind, {})
 
