@@ -120,7 +120,7 @@ def ray_workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
     found = []
     for member in psutil.Process(process.pid).children(recursive=True):
         try:
-            if any("ray::simulate_jobs" in part for part in member.cmdline()):
+            if any("ray::simulate_" in part for part in member.cmdline()):
                 found.append(member)
         except psutil.NoSuchProcess:
             continue

@@ -14,7 +14,7 @@ from tests.program import Program
 OVERRIDES = (
     "experiment.name=stopped",
     "experiment.replicates=1",
-    "simulation.flows_per_node=1500",  # stopped long before the end
+    "simulation.flows_per_node=600",  # stopped long before the end
     "simulation.steps=400",
     "tracking=off",
 )
