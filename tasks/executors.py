@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -167,6 +168,7 @@ def open_executor(config: ExecutorConfig) -> Iterator[Executor]:
         yield InlineExecutor()
         return
     start_ray(config)
+    _take_back_sigterm()
     import ray
 
     try:
@@ -194,6 +196,13 @@ def start_ray(config: ExecutorConfig) -> None:
     with _STARTING:
         if not ray.is_initialized():
             _init_ray(ray, config)
+
+
+def _take_back_sigterm() -> None:
+    """Let this program answer SIGTERM: Ray's own handler aborts the process three seconds later."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _demand_token() -> None:

@@ -18,6 +18,7 @@ from sim_core.ledger.store import Claim, Ledger, open_engine
 from sim_core.ledger.tables import Experiment
 from sim_core.model import NetworkModel
 from sim_core.simulate import RunSpec, Segment, simulate
+from tests.program import Program, prefect_server
 
 # `pytest --hypothesis-profile=explore` looks further than the examples that every run repeats.
 settings.register_profile("repeat", deadline=None, derandomize=True, database=None, max_examples=50)
@@ -175,3 +176,18 @@ def data_folder() -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return folder
+
+
+@pytest.fixture(scope="session")
+def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return the address of a Prefect server that all programs of the session may use."""
+    with prefect_server(tmp_path_factory.mktemp("prefect")) as url:
+        yield url
+
+
+@pytest.fixture
+def program(tmp_path: Path, prefect_api: str) -> Iterator[Program]:
+    """Return the real program in a folder of its own, on the session's Prefect server."""
+    made = Program(tmp_path, {"PREFECT_API_URL": prefect_api})
+    yield made
+    made.stop_all()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,44 @@ import psutil
 
 COMMAND = Path(sys.executable).parent / "quorumlab"
 POLL_SECONDS = 0.01
+
+
+@contextmanager
+def prefect_server(folder: Path) -> Iterator[str]:
+    """Give the address of a Prefect server of its own, which spares each command 12 seconds."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")} | {
+        "PREFECT_HOME": str(folder),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / 'prefect.db'}",
+    }
+    log = folder / "server.log"
+    words = ["server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [str(COMMAND.parent / "prefect"), *words],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        while not _answers(f"http://127.0.0.1:{port}/api/health"):
+            assert process.poll() is None, log.read_text()
+            time.sleep(POLL_SECONDS)  # between two looks, not in place of one
+        yield f"http://127.0.0.1:{port}/api"
+    finally:
+        kill_everything(process)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 @dataclass

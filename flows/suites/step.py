@@ -190,11 +190,11 @@ def step_suite() -> list[Group]:
     )
     for suffix, kind in (("", "ledger"), ("_push", "push")):
         groups.append(_sizes(suffix, kind))
-    large = network(20_000, 50)
+    large = network(20_000, 100)
     groups.append(
         Group(
             tuple(
-                Case(f"shards_{n}", "ms/step", sharding(large, n, steps=10), repeat=7)
+                Case(f"shards_{n}", "ms/step", sharding(large, n, steps=5), repeat=11)
                 for n in (1, 2)
             ),
             (("shards_1", "shards_2"),),

@@ -99,12 +99,14 @@ def entries(kind: str) -> str:
     return f"{{batch}} AS r JOIN {kind} AS e ON e.run = r.run AND e.step < r.horizon"
 
 
-def first_steps(kind: str) -> str:
-    """Return the source of all proposals, or decided ones, each with its (first) step."""
-    return (
-        f"(SELECT e.run, e.proposal, min(e.step) AS step FROM {entries(kind)} "
-        "GROUP BY e.run, e.proposal)"
-    )
+def first_steps(kind: str, *columns: str) -> str:
+    """Return the source of all proposals, or decided ones, each with its (first) step.
+
+    Grouped, it is made once and looked up by an index; joined plainly, every proposal that waits
+    would be looked at for every decision.
+    """
+    smallest = "".join(f", min(e.{name}) AS {name}" for name in ("step", *columns))
+    return f"(SELECT e.run, e.proposal{smallest} FROM {entries(kind)} GROUP BY e.run, e.proposal)"
 
 
 def place(kind: str) -> str:
@@ -247,8 +249,8 @@ TOO_MANY_VOTES = f"""
     FROM {entries("decision")} WHERE e.accept + e.reject + e.abstain > e.registered"""
 
 CONFIRMATIONS = f"""(
-    SELECT e.run, e.step, p.is_true FROM {entries("decision")} JOIN proposal AS p
-        ON p.run = e.run AND p.proposal = e.proposal
+    SELECT e.run, e.step, p.is_true FROM {entries("decision")}
+    JOIN {first_steps("proposal", "is_true")} AS p ON p.run = e.run AND p.proposal = e.proposal
         AND p.step BETWEEN e.step - r.vote_deadline AND e.step
     WHERE e.outcome = {Outcome.CONFIRMED:d})"""
 
@@ -287,13 +289,13 @@ QUERIES = (
     ),
     Query(
         "metrics sum the steps to decisions",
-        """
+        f"""
         SELECT run, step, 'step ' || step || ', decision_steps is ' || decision_steps
             || ', expected ' || found AS detail FROM (
             SELECT m.run, m.step, m.decision_steps, coalesce(sum(e.step - p.step), 0) AS found
-            FROM {batch} AS r JOIN metrics AS m ON m.run = r.run AND m.step < r.horizon
+            FROM {{batch}} AS r JOIN metrics AS m ON m.run = r.run AND m.step < r.horizon
             LEFT JOIN decision AS e ON e.run = m.run AND e.step = m.step
-            LEFT JOIN proposal AS p ON p.run = e.run AND p.proposal = e.proposal
+            LEFT JOIN {first_steps("proposal")} AS p ON p.run = e.run AND p.proposal = e.proposal
                 AND p.step BETWEEN e.step - r.vote_deadline AND e.step
             GROUP BY m.run, m.step
         ) WHERE decision_steps <> found""",

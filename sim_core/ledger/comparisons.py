@@ -121,26 +121,46 @@ def read_decisions(connection: Connection, run: Run) -> Iterator[Decisions]:
         ValueError: a value is not a whole number, the ballots do not have 2 bits a seat, or a
             proposer is no node.
     """
+    number, published, proposer = read_proposals(connection, run)
     found = connection.exec_driver_sql(
-        "SELECT d.step, d.proposal, d.outcome, d.accept, d.reject, d.abstain, d.registered, "
-        "p.step, p.proposer, d.ballots FROM decision AS d JOIN proposal AS p "
-        "ON p.run = d.run AND p.proposal = d.proposal AND p.step BETWEEN d.step - ? AND d.step "
-        "WHERE d.run = ? AND d.step < ? ORDER BY d.step, d.proposal",
-        (run["config"]["consensus"]["vote_deadline"], run["id"], run["horizon"]),
+        "SELECT step, proposal, outcome, accept, reject, abstain, registered, ballots "
+        "FROM decision WHERE run = ? AND step < ? ORDER BY step, proposal",
+        (run["id"], run["horizon"]),
     )
     width = -(-stored_config(run).n_voters // 4)
+    deadline = run["config"]["consensus"]["vote_deadline"]
     for rows in found.partitions(DECISIONS_AT_ONCE):
         *numbers, blobs = zip(*rows, strict=True)
-        packed = np.frombuffer(b"".join(blobs), dtype=np.uint8)
         if any(len(blob) != width for blob in blobs):
             raise ValueError(f"ballots have {sorted(map(len, blobs))} bytes, expected {width}")
-        part = Decisions(
-            unpack_ballots(packed.reshape(len(rows), width), 4 * width),
-            *(np.array(column, dtype=np.int64) for column in numbers),
-        )
-        if part.proposer.min() < 0 or part.proposer.max() >= run["n_nodes"]:
-            raise ValueError("a proposer is none of the nodes")  # compiled code would not notice
-        yield part
+        packed = np.frombuffer(b"".join(blobs), dtype=np.uint8)
+        columns = [np.array(column, dtype=np.int64) for column in numbers]
+        step, proposal = columns[:2]
+        place = np.minimum(np.searchsorted(number, proposal), len(number) - 1)
+        waited = step - published[place]
+        known = (number[place] == proposal) & (waited >= 0) & (waited <= deadline)
+        if known.any():
+            yield Decisions(
+                unpack_ballots(packed.reshape(len(rows), width), 4 * width)[known],
+                *(column[known] for column in (*columns, published[place], proposer[place])),
+            )
+
+
+def read_proposals(connection: Connection, run: Run) -> tuple[Counts, Counts, Counts]:
+    """Return number, step and proposer of each published proposal, by number `[n >= 1]`.
+
+    Raises:
+        ValueError: a value is not a whole number, or a proposer is no node.
+    """
+    rows = connection.exec_driver_sql(
+        "SELECT proposal, step, proposer FROM proposal WHERE run = ? AND step < ?",
+        (run["id"], run["horizon"]),
+    )
+    found = np.array([(-1, -1, 0), *map(tuple, rows)], dtype=np.int64)  # -1 is no proposal
+    if found[:, 2].min() < 0 or found[:, 2].max() >= run["n_nodes"]:
+        raise ValueError("a proposer is none of the nodes")  # compiled code would not notice
+    number, published, proposer = found[np.argsort(found[:, 0], kind="stable")].T
+    return number, published, proposer
 
 
 def tallies(connection: Connection, run: Run, part: Decisions) -> tuple[list[str], list[str]]:

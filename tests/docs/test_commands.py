@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -37,13 +37,6 @@ FIRST = 3
 README = ROOT / "README.md"
 COMMANDS = [command for page in PAGES for command in commands_of(page)]
 RUN_PAGES = [p for p in PAGES if any(command.block.is_run for command in commands_of(p))]
-
-
-@pytest.fixture
-def program(tmp_path: Path) -> Iterator[Program]:
-    made = Program(tmp_path)
-    yield made
-    made.stop_all()
 
 
 def follow(program: Program, commands: Sequence[Command]) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import pytest
@@ -20,13 +18,6 @@ OVERRIDES = (
 )
 
 
-@pytest.fixture
-def program(tmp_path: Path) -> Iterator[Program]:
-    program = Program(tmp_path)
-    yield program
-    program.stop_all()
-
-
 @pytest.mark.parametrize(
     ("number", "executor"), [(signal.SIGINT, "inline"), (signal.SIGTERM, "ray_local")]
 )
@@ -40,7 +31,7 @@ def test_stopped_experiment_goes_on(
     family = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(number)
     _, err = process.communicate(timeout=120)
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert err.strip().endswith("goes on from there")
     assert "Traceback" not in err
     _, alive = psutil.wait_procs(family, timeout=30)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,13 +38,6 @@ def undisturbed() -> dict[str, str]:
     return heads
 
 
-@pytest.fixture
-def program(tmp_path: Path) -> Iterator[Program]:
-    program = Program(tmp_path)
-    yield program
-    program.stop_all()
-
-
 def test_run_goes_on_after_its_worker_was_killed(
     program: Program, undisturbed: dict[str, str]
 ) -> None:
@@ -64,6 +56,7 @@ def test_run_goes_on_after_its_worker_was_killed(
 def test_experiment_goes_on_after_everything_was_killed(
     program: Program, undisturbed: dict[str, str]
 ) -> None:
+    del program.environment["PREFECT_API_URL"]  # a server of its own dies as well
     process = program.start("run", *OVERRIDES)
     program.wait_for(process, lambda: _is_under_way(program))
     kill_everything(process)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import yaml
@@ -19,13 +17,6 @@ from sim_core.laws.findings import Trials, judge
 from sim_core.laws.table import Row, compare, write_page
 from tests.laws.inline import run_points
 from tests.program import Program
-
-
-@pytest.fixture
-def program(tmp_path: Path) -> Iterator[Program]:
-    made = Program(tmp_path)
-    yield made
-    made.stop_all()
 
 
 def test_every_law_has_a_study_of_its_name() -> None:
