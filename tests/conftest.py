@@ -18,6 +18,7 @@ from sim_core.ledger.store import Claim, Ledger, open_engine
 from sim_core.ledger.tables import Experiment
 from sim_core.model import NetworkModel
 from sim_core.simulate import RunSpec, Segment, simulate
+from tests.postgres import HOW_TO_INSTALL, Postgres, find_programs, postgres_server
 from tests.program import Program, prefect_server
 
 # `pytest --hypothesis-profile=explore` looks further than the examples that every run repeats.
@@ -191,3 +192,15 @@ def program(tmp_path: Path, prefect_api: str) -> Iterator[Program]:
     made = Program(tmp_path, {"PREFECT_API_URL": prefect_api})
     yield made
     made.stop_all()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """Return a PostgreSQL server; where it is not installed tests skip, and fail where CI=true."""
+    programs = find_programs()
+    if programs is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(HOW_TO_INSTALL)
+        pytest.skip(HOW_TO_INSTALL)
+    with postgres_server(programs) as server:
+        yield server
