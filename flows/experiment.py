@@ -74,7 +74,7 @@ def validate(bench: Bench) -> ValidationReport | None:
     if bench.config.validation.mode == "off":
         return None
     with bench.stage("validate", "validating the ledger"):
-        report = validate_experiment(bench.ledger, bench.workspace.database, bench.plan.name)
+        report = validate_experiment(bench.ledger, bench.plan.name)
     reasons = {
         failure.run_id: f"{failure.expectation}: {failure.detail}"
         for failure in reversed(report.failed)

@@ -134,7 +134,7 @@ def verify_workspace(folder: Path, target: str | None, console: Console) -> bool
                 )
         console.print(f"{len(rows)} chains recomputed over {n_steps:,} blocks")
         for name in chosen:
-            report = validate_experiment(ledger, workspace.database, name)
+            report = validate_experiment(ledger, name)
             sound = sound and report.success
             for failure in report.failed:
                 console.print(

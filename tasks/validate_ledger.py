@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from sqlalchemy import URL
 
 from sim_core.errors import QuorumlabError
 from sim_core.ledger.checks import QUERIES, batch_query
@@ -56,13 +56,8 @@ class ValidationReport:
         }
 
 
-def validate_experiment(ledger: Ledger, database: Path, experiment: str) -> ValidationReport:
+def validate_experiment(ledger: Ledger, experiment: str) -> ValidationReport:
     """Return the report on the runs of an experiment that are finished up to their horizon.
-
-    Args:
-        ledger: The ledger.
-        database: The file that it is kept in.
-        experiment: Name of the experiment.
 
     Raises:
         QuorumlabError: an expectation could not be carried out.
@@ -71,42 +66,56 @@ def validate_experiment(ledger: Ledger, database: Path, experiment: str) -> Vali
     if not runs:
         return ValidationReport(success=True, expectations=0, failed=())
     failed: list[Failure] = []
-    with _sources(database) as (rows, frames):
+    with _sources(ledger.engine.url) as (rows, frames):
         for start in range(0, len(runs), RUNS_AT_ONCE):
             part = runs[start : start + RUNS_AT_ONCE]
-            failed += _broken_queries(rows, experiment, part)
+            failed += _broken_queries(rows, part)
             failed += _broken_comparisons(frames, ledger, part)
     return ValidationReport(not failed, len(EXPECTATIONS), tuple(failed))
 
 
 @contextmanager
-def _sources(database: Path) -> Iterator[tuple[Any, Any]]:
-    """Give Great Expectations' data sources: the database, and frames of pandas."""
+def _sources(url: URL) -> Iterator[tuple[Any, Any]]:
+    """Give Great Expectations' data sources: the database, and frames of pandas.
+
+    Its source for PostgreSQL knows no addresses of sockets, that for any SQL knows them all.
+
+    Raises:
+        QuorumlabError: the database does not answer.
+    """
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about what its own imports use
+        warnings.simplefilter("ignore")  # about what its own imports use, and about that source
         import great_expectations
+        from great_expectations.datasource.fluent.interfaces import TestConnectionError
 
-    context: Any = great_expectations.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False, "metric_calculations": False}
-    rows = context.data_sources.add_sqlite(
-        "ledger", connection_string=f"sqlite:///{database.absolute()}", create_temp_table=True
-    )
+        context: Any = great_expectations.get_context(mode="ephemeral")
+        context.variables.progress_bars = {"globally": False, "metric_calculations": False}
+        try:
+            rows = context.data_sources.add_sql("ledger", connection_string=_address(url))
+            engines = rows.get_engine(), rows.get_execution_engine().engine
+        except TestConnectionError as error:
+            raise QuorumlabError(f"the ledger at {url!r} cannot be validated: {error}") from None
     try:
         yield rows, context.data_sources.add_pandas("recomputed")
     finally:
-        rows.get_execution_engine().engine.dispose()
-        rows.get_engine().dispose()
+        rows.get_execution_engine().close()
+        for engine in engines:
+            engine.dispose()
 
 
-def _broken_queries(source: Any, experiment: str, runs: Sequence[Run]) -> Iterator[Failure]:
-    """Yield the failures of QUERIES; the batch is a temporary table of the runs."""
+def _address(url: URL) -> str:
+    """Return a database's address, which may hold a password, as Great Expectations reads it."""
+    return url.render_as_string(hide_password=False).replace("$", r"\$")
+
+
+def _broken_queries(source: Any, runs: Sequence[Run]) -> Iterator[Failure]:
+    """Yield the failures of QUERIES; the batch is a query for the runs."""
     from great_expectations.expectations.core.unexpected_rows_expectation import (
         UnexpectedRowsExpectation,
     )
 
-    numbers = [run["id"] for run in runs]
-    asset = source.add_query_asset(f"runs from {numbers[0]}", batch_query(experiment, numbers))
+    asset = source.add_query_asset(f"runs from {runs[0]['id']}", batch_query(runs).strip())
     batch = asset.add_batch_definition_whole_table("runs").get_batch()
     expectations = [
         UnexpectedRowsExpectation(unexpected_rows_query=query.by_run, meta={"name": query.name})

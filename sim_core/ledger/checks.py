@@ -4,17 +4,21 @@
 Each query looks at all runs of `{batch}` at once, and at the steps before the horizon up to which
 the experiment uses them. A new check is one more entry of QUERIES; its name is its identity in
 reports. What SQL cannot say is in `comparisons`.
+
+The queries are in the SQL that SQLite and PostgreSQL share: subqueries in FROM have names, conditions
+are no numbers, and whatever is added up is NUMERIC, where no stored value overflows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sim_core.adversaries.strategies import Ballot
 from sim_core.consensus.rules import Outcome
 from sim_core.ledger.blocks import KEPT, KINDS, METRIC_COUNTS, METRIC_VALUES
-from sim_core.ledger.tables import ENTRY_TABLES, EXPERIMENT_RUNS
+from sim_core.ledger.tables import ENTRY_TABLES
 
 
 @dataclass(frozen=True)
@@ -30,30 +34,49 @@ class Query:
         """The query for one row per broken run: `run_id`, `places` and the first one's `detail`."""
         return f"""
             SELECT r.run_id, b.places, b.detail FROM {{batch}} AS r JOIN (
-                SELECT run, detail, min(step) AS step, count(*) AS places FROM ({self.broken})
-                GROUP BY run
-            ) AS b ON b.run = r.run"""
+                SELECT run, detail, count(*) OVER (PARTITION BY run) AS places,
+                    row_number() OVER (PARTITION BY run ORDER BY step, detail) AS place
+                FROM ({self.broken}) AS broken
+            ) AS b ON b.run = r.run AND b.place = 1"""
 
 
-def batch_query(experiment: str, runs: Sequence[int]) -> str:
-    """Return the query for `{batch}`: those of the runs that have a summary at their horizon."""
-    name = experiment.replace("'", "''")
+def batch_query(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Return the query for `{batch}`.
+
+    Args:
+        runs: Rows of `Ledger.runs_of`, one at least. Only numbers of them become part of the query.
+
+    >>> config = {"simulation": {"flows_per_node": 16}, "consensus": {"vote_deadline": None}}
+    >>> "(VALUES (7, 30, 16, NULL)) AS used" in batch_query([{"id": 7, "horizon": 30, "config": config}])
+    True
+    """
+    rows = ", ".join(
+        f"({run['id']:d}, {run['horizon']:d}, {_setting(run, 'simulation', 'flows_per_node')}, "
+        f"{_setting(run, 'consensus', 'vote_deadline')})"
+        for run in runs
+    )
     return f"""
-        SELECT run.id AS run, run.run_key AS run_id, run.n_nodes, run.detail, used.horizon,
-            json_extract(run.config, '$.simulation.flows_per_node') AS flows_per_node,
-            json_extract(run.config, '$.consensus.vote_deadline') AS vote_deadline
-        FROM {EXPERIMENT_RUNS.name} AS used JOIN run ON run.id = used.run
-        JOIN summary ON summary.run = used.run AND summary.horizon = used.horizon
-        WHERE used.experiment = '{name}' AND used.run IN ({", ".join(map(str, runs))})"""
+        SELECT run.id AS run, run.run_key AS run_id, run.detail,
+            CAST(run.n_nodes AS NUMERIC) AS n_nodes, CAST(used.column2 AS BIGINT) AS horizon,
+            CAST(used.column3 AS NUMERIC) AS flows_per_node,
+            CAST(used.column4 AS NUMERIC) AS vote_deadline
+        FROM (VALUES {rows}) AS used JOIN run ON run.id = used.column1"""
+
+
+def _setting(run: Mapping[str, Any], group: str, key: str) -> str:
+    """Return a number of a run's configuration as SQL; NULL, where something else is there."""
+    value = run["config"].get(group, {}).get(key)
+    return f"{value:d}" if isinstance(value, int) else "NULL"
 
 
 # --- parts of queries: `r` is a run of the batch, `e` an entry of it ------------------------
 
 COUNT = f"BETWEEN 0 AND {2**63 - 1}"  # bounded above, because text is larger than any number
+SCORE = "BETWEEN 0 AND 1e300 AND CAST(e.score AS TEXT) NOT IN ('Inf', 'Infinity')"
 NODE = "BETWEEN 0 AND r.n_nodes - 1"
 FLOW = "BETWEEN 0 AND r.flows_per_node - 1"
 ALLOWED: dict[str, dict[str, str]] = {
-    "alert": {"node": NODE, "flow": FLOW, "score": "BETWEEN 0 AND 9e999", "matched": "IN (0, 1)"},
+    "alert": {"node": NODE, "flow": FLOW, "score": SCORE, "matched": "IN (0, 1)"},
     "proposal": {
         "proposal": COUNT,
         "proposer": NODE,
@@ -119,6 +142,15 @@ def place(kind: str) -> str:
     return " || ', ' || ".join(f"'{key} ' || e.{key}" for key in keys if key != "run")
 
 
+def total(*columns: str) -> str:
+    """Return the sum of columns, which cannot overflow.
+
+    >>> total("e.tp", "e.fp")
+    '(CAST(e.tp AS NUMERIC) + e.fp)'
+    """
+    return f"(CAST({columns[0]} AS NUMERIC) + {' + '.join(columns[1:])})"
+
+
 def is_kept(kind: str) -> str:
     """Return the condition that a run keeps the rows of a kind."""
     return f"r.detail IN ({', '.join(repr(detail) for detail in KEPT if kind in KEPT[detail])})"
@@ -138,8 +170,8 @@ def gaps(table: str) -> str:
             FROM (
                 SELECT run, horizon, -1 AS step FROM {{batch}} AS r UNION ALL
                 SELECT r.run, r.horizon, e.step FROM {entries(table)} WHERE e.step >= 0
-            )
-        ) WHERE next <> step + 1"""
+            ) AS made
+        ) AS followed WHERE next <> step + 1"""
 
 
 def uncommitted(kind: str) -> str:
@@ -176,8 +208,8 @@ def repeated(kind: str, *keys: str) -> str:
     values = " || ', ' || ".join(f"'{key} ' || e.{key}" for key in keys)
     return f"""
         SELECT e.run, min(e.step) AS step,
-            {values} || ': expected one row, found those of steps ' || group_concat(e.step, ', ')
-            AS detail
+            {values} || ': expected one row, found ' || count(*) || ' in steps ' || min(e.step)
+            || ' to ' || max(e.step) AS detail
         FROM {entries(kind)} GROUP BY e.run, {columns} HAVING count(*) > 1"""
 
 
@@ -209,7 +241,7 @@ def miscounted(source: str, counted: Mapping[str, str], condition: str = "TRUE")
             JOIN metrics AS m ON m.run = r.run AND m.step < r.horizon
             LEFT JOIN {source} AS e ON e.run = m.run AND e.step = m.step
             WHERE {condition} GROUP BY m.run, m.step
-        ) WHERE {" OR ".join(f"{name} <> {name}_found" for name in counted)}"""
+        ) AS counted WHERE {" OR ".join(f"{name} <> {name}_found" for name in counted)}"""
 
 
 def metrics_where(wrong: str, values: str) -> str:
@@ -227,7 +259,7 @@ def sums_where(wrong: str, values: str, **sums: str) -> str:
     )
     return f"""
         SELECT run, step, 'step ' || step || ', ' || {values} AS detail
-        FROM (SELECT e.*, {running} FROM {entries("metrics")}) WHERE {wrong}"""
+        FROM (SELECT e.*, {running} FROM {entries("metrics")}) AS summed WHERE {wrong}"""
 
 
 OVERDUE = f"""
@@ -246,7 +278,8 @@ VOTES_TOO_LATE = f"""
 TOO_MANY_VOTES = f"""
     SELECT e.run, e.step, {place("decision")} || ', ' || e.accept || ' accept, ' || e.reject
         || ' reject, ' || e.abstain || ' abstain of ' || e.registered || ' registered' AS detail
-    FROM {entries("decision")} WHERE e.accept + e.reject + e.abstain > e.registered"""
+    FROM {entries("decision")}
+    WHERE {total("e.accept", "e.reject", "e.abstain")} > e.registered"""
 
 CONFIRMATIONS = f"""(
     SELECT e.run, e.step, p.is_true FROM {entries("decision")}
@@ -284,7 +317,7 @@ QUERIES = (
         "metrics count true and false confirmations",
         miscounted(
             CONFIRMATIONS,
-            {"true_confirmations": "e.is_true", "false_confirmations": "NOT e.is_true"},
+            {"true_confirmations": "e.is_true = 1", "false_confirmations": "e.is_true = 0"},
         ),
     ),
     Query(
@@ -292,27 +325,27 @@ QUERIES = (
         f"""
         SELECT run, step, 'step ' || step || ', decision_steps is ' || decision_steps
             || ', expected ' || found AS detail FROM (
-            SELECT m.run, m.step, m.decision_steps, coalesce(sum(e.step - p.step), 0) AS found
+            SELECT m.run, m.step, m.decision_steps, coalesce(sum(e.step - CAST(p.step AS NUMERIC)), 0) AS found
             FROM {{batch}} AS r JOIN metrics AS m ON m.run = r.run AND m.step < r.horizon
             LEFT JOIN decision AS e ON e.run = m.run AND e.step = m.step
             LEFT JOIN {first_steps("proposal")} AS p ON p.run = e.run AND p.proposal = e.proposal
                 AND p.step BETWEEN e.step - r.vote_deadline AND e.step
             GROUP BY m.run, m.step
-        ) WHERE decision_steps <> found""",
+        ) AS summed WHERE decision_steps <> found""",
     ),
     Query(
         "metrics cover the flows of nodes that are up",
         metrics_where(
-            "e.tp + e.fp + e.tn + e.fn <> r.flows_per_node * e.nodes_up",
-            "'tp + fp + tn + fn is ' || (e.tp + e.fp + e.tn + e.fn) || ', expected '"
+            f"{total('e.tp', 'e.fp', 'e.tn', 'e.fn')} <> r.flows_per_node * e.nodes_up",
+            f"'tp + fp + tn + fn is ' || {total('e.tp', 'e.fp', 'e.tn', 'e.fn')} || ', expected '"
             " || (r.flows_per_node * e.nodes_up)",
         ),
     ),
     Query(
         "every alarm is an alert",
         metrics_where(
-            "e.tp + e.fp <> e.alerts",
-            "'tp + fp is ' || (e.tp + e.fp) || ', alerts is ' || e.alerts",
+            f"{total('e.tp', 'e.fp')} <> e.alerts",
+            f"'tp + fp is ' || {total('e.tp', 'e.fp')} || ', alerts is ' || e.alerts",
         ),
     ),
     Query(
@@ -332,7 +365,7 @@ QUERIES = (
         sums_where(
             "undecided <> pending",
             "'pending is ' || pending || ', expected ' || undecided",
-            undecided="e.proposals - e.confirmed - e.rejected - e.expired",
+            undecided="CAST(e.proposals AS NUMERIC) - e.confirmed - e.rejected - e.expired",
         ),
     ),
     Query(

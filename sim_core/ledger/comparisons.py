@@ -14,19 +14,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Select, func, select
 
 from sim_core.adversaries import Ballot, choose_liars, joined_nodes
 from sim_core.config import ModelConfig
 from sim_core.consensus import Outcome, Tally, decide, draw_voters, vote_weights
 from sim_core.ledger.blocks import KEPT, METRIC_COUNTS, unpack_ballots
 from sim_core.ledger.store import Ledger
-from sim_core.ledger.verify import stored_config, verify_run
+from sim_core.ledger.tables import ENTRY_TABLES
+from sim_core.ledger.verify import stored_config, streamed, verify_run
 from sim_core.metrics import derived_ratios, ratio
 from sim_core.phases import move_reputations, tally_ballots
 from sim_core.randomness import Streams
 
 DECISIONS_AT_ONCE = 256
+DECISION, METRICS = ENTRY_TABLES["decision"], ENTRY_TABLES["metrics"]
+PROPOSAL, VOTE = ENTRY_TABLES["proposal"], ENTRY_TABLES["vote"]
 SUMMED = {
     "true_confirmations": "true_confirmations",
     "false_confirmations": "false_confirmations",
@@ -122,28 +125,30 @@ def read_decisions(connection: Connection, run: Run) -> Iterator[Decisions]:
             proposer is no node.
     """
     number, published, proposer = read_proposals(connection, run)
-    found = connection.exec_driver_sql(
-        "SELECT step, proposal, outcome, accept, reject, abstain, registered, ballots "
-        "FROM decision WHERE run = ? AND step < ? ORDER BY step, proposal",
-        (run["id"], run["horizon"]),
+    names = ("step", "proposal", "outcome", "accept", "reject", "abstain", "registered", "ballots")
+    decisions = (
+        select(*(DECISION.c[name] for name in names))
+        .where(DECISION.c.run == run["id"], DECISION.c.step < run["horizon"])
+        .order_by(DECISION.c.run, DECISION.c.step, DECISION.c.proposal)
     )
     width = -(-stored_config(run).n_voters // 4)
     deadline = run["config"]["consensus"]["vote_deadline"]
-    for rows in found.partitions(DECISIONS_AT_ONCE):
-        *numbers, blobs = zip(*rows, strict=True)
-        if any(len(blob) != width for blob in blobs):
-            raise ValueError(f"ballots have {sorted(map(len, blobs))} bytes, expected {width}")
-        packed = np.frombuffer(b"".join(blobs), dtype=np.uint8)
-        columns = [np.array(column, dtype=np.int64) for column in numbers]
-        step, proposal = columns[:2]
-        place = np.minimum(np.searchsorted(number, proposal), len(number) - 1)
-        waited = step - published[place]
-        known = (number[place] == proposal) & (waited >= 0) & (waited <= deadline)
-        if known.any():
-            yield Decisions(
-                unpack_ballots(packed.reshape(len(rows), width), 4 * width)[known],
-                *(column[known] for column in (*columns, published[place], proposer[place])),
-            )
+    with streamed(connection, decisions, DECISIONS_AT_ONCE) as found:
+        for rows in found.partitions():
+            *numbers, blobs = zip(*rows, strict=True)
+            if any(len(blob) != width for blob in blobs):
+                raise ValueError(f"ballots have {sorted(map(len, blobs))} bytes, expected {width}")
+            packed = np.frombuffer(b"".join(blobs), dtype=np.uint8)
+            columns = [np.array(column, dtype=np.int64) for column in numbers]
+            step, proposal = columns[:2]
+            place = np.minimum(np.searchsorted(number, proposal), len(number) - 1)
+            waited = step - published[place]
+            known = (number[place] == proposal) & (waited >= 0) & (waited <= deadline)
+            if known.any():
+                yield Decisions(
+                    unpack_ballots(packed.reshape(len(rows), width), 4 * width)[known],
+                    *(column[known] for column in (*columns, published[place], proposer[place])),
+                )
 
 
 def read_proposals(connection: Connection, run: Run) -> tuple[Counts, Counts, Counts]:
@@ -152,15 +157,20 @@ def read_proposals(connection: Connection, run: Run) -> tuple[Counts, Counts, Co
     Raises:
         ValueError: a value is not a whole number, or a proposer is no node.
     """
-    rows = connection.exec_driver_sql(
-        "SELECT proposal, step, proposer FROM proposal WHERE run = ? AND step < ?",
-        (run["id"], run["horizon"]),
+    proposals = select(PROPOSAL.c.proposal, PROPOSAL.c.step, PROPOSAL.c.proposer).where(
+        PROPOSAL.c.run == run["id"], PROPOSAL.c.step < run["horizon"]
     )
-    found = np.array([(-1, -1, 0), *map(tuple, rows)], dtype=np.int64)  # -1 is no proposal
+    found = np.vstack([[(-1, -1, 0)], _numbers(connection, proposals)])  # -1 is no proposal
     if found[:, 2].min() < 0 or found[:, 2].max() >= run["n_nodes"]:
         raise ValueError("a proposer is none of the nodes")  # compiled code would not notice
     number, published, proposer = found[np.argsort(found[:, 0], kind="stable")].T
     return number, published, proposer
+
+
+def _numbers(connection: Connection, statement: Select[tuple[Any, Any, Any]]) -> Counts:
+    """Return the rows of three whole numbers that a statement selects `[n, 3]`."""
+    with streamed(connection, statement) as rows:
+        return np.fromiter(chain.from_iterable(rows), dtype=np.int64).reshape(-1, 3)
 
 
 def tallies(connection: Connection, run: Run, part: Decisions) -> tuple[list[str], list[str]]:
@@ -265,11 +275,11 @@ def votes(connection: Connection, run: Run, part: Decisions) -> tuple[list[str],
 
 
 def _ballots_of_votes(connection: Connection, run: Run, part: Decisions) -> NDArray[np.uint8]:
-    rows = connection.exec_driver_sql(
-        "SELECT proposal, node, ballot FROM vote WHERE run = ? AND step BETWEEN ? AND ?",
-        (run["id"], int(part.published.min()), int(part.step.max())),
+    kept = select(VOTE.c.proposal, VOTE.c.node, VOTE.c.ballot).where(
+        VOTE.c.run == run["id"],
+        VOTE.c.step.between(int(part.published.min()), int(part.step.max())),
     )
-    found = np.fromiter(chain.from_iterable(rows), dtype=np.int64).reshape(-1, 3)
+    found = _numbers(connection, kept)
     voters = seats(run, part).astype(np.int64)
     row, seat = np.nonzero(voters >= 0)
     place = part.proposal[row] * run["n_nodes"] + voters[row, seat]
@@ -284,13 +294,14 @@ def _ballots_of_votes(connection: Connection, run: Run, part: Decisions) -> NDAr
 
 def summary(ledger: Ledger, run: Run) -> Iterator[Compared]:
     """Yield the metrics that follow from the steps' counts, and those of the stored summary."""
-    sums = ", ".join(f"coalesce(sum({name}), 0)" for name in METRIC_COUNTS)
+    sums = select(*(func.coalesce(func.sum(METRICS.c[name]), 0) for name in METRIC_COUNTS)).where(
+        METRICS.c.run == run["id"],
+        METRICS.c.step >= run["config"]["metrics"]["from_step"],
+        METRICS.c.step < run["horizon"],
+    )
     with ledger.reading() as connection:
-        found = connection.exec_driver_sql(
-            f"SELECT {sums} FROM metrics WHERE run = ? AND step >= ? AND step < ?",  # noqa: S608 - columns of the schema
-            (run["id"], run["config"]["metrics"]["from_step"], run["horizon"]),
-        )
-        counts = dict(zip(METRIC_COUNTS, found.one(), strict=True))
+        found = connection.execute(sums).one()
+    counts = {name: int(count) for name, count in zip(METRIC_COUNTS, found, strict=True)}
     expected = derived_ratios(counts) | {name: float(counts[c]) for name, c in SUMMED.items()}
     n_decided = counts["confirmed"] + counts["rejected"] + counts["expired"]
     expected["decision_steps"] = ratio(float(counts["decision_steps"]), n_decided)

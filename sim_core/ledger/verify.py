@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Table, func, select
+from sqlalchemy import Connection, CursorResult, Select, Table, func, select
 
 from sim_core.config import ModelConfig
 from sim_core.ledger.blocks import (
@@ -21,6 +24,7 @@ from sim_core.ledger.store import Ledger, entries_of
 from sim_core.ledger.tables import BLOCKS, ENTRY_TABLES, RUNS, SUMMARIES
 
 STEPS_AT_ONCE = 1_000
+ROWS_AT_ONCE = 1_000
 HASH_BYTES = 32
 
 
@@ -48,10 +52,11 @@ def verify_run(ledger: Ledger, run: Mapping[str, Any] | Any) -> Break | None:
     """
     with ledger.reading() as connection:
         row = connection.execute(select(RUNS).where(RUNS.c.id == run["id"])).mappings().one()
-        return next(_breaks(connection, row), None)
+        with closing(_breaks(connection, row)) as breaks:
+            return next(breaks, None)
 
 
-def _breaks(connection: Connection, run: Any) -> Iterator[Break]:
+def _breaks(connection: Connection, run: Any) -> Generator[Break, None, None]:
     key = run["run_key"]
     if run["detail"] not in KEPT:
         yield Break(key, 0, "run", f"unknown detail {run['detail']!r}")
@@ -98,6 +103,16 @@ def stored_config(run: Mapping[str, Any] | Any) -> ModelConfig:
     return ModelConfig.model_validate(config | {"simulation": simulation})
 
 
+def streamed(
+    connection: Connection, statement: Select[Any], n_rows: int = ROWS_AT_ONCE
+) -> CursorResult[Any]:
+    """Return the rows of a statement, of which never more than `n_rows` are in memory.
+
+    A plain one of PostgreSQL's client would hold them all. To be closed, as a context or so.
+    """
+    return connection.execute(statement, execution_options={"yield_per": n_rows})
+
+
 def _strays(connection: Connection, run: Any) -> Iterator[Break]:
     """Yield rows of steps that the run does not have."""
     for kind, table in {**ENTRY_TABLES, "block": BLOCKS}.items():
@@ -117,34 +132,52 @@ def _summaries(connection: Connection, run: int) -> dict[int, str]:
     return {row.horizon: row.head for row in rows}
 
 
-def _blocks(connection: Connection, run: Any) -> Iterator[tuple[Any, dict[str, bytes | str]]]:
+def _blocks(
+    connection: Connection, run: Any
+) -> Generator[tuple[Any, dict[str, bytes | str]], None, None]:
     """Yield each block with the digests that its kept rows give, or why they give none."""
     dtypes = entry_dtypes(stored_config(run).n_voters, run["n_features"])
-    kept = sorted(KEPT[run["detail"]])
     for start in range(0, run["steps"], STEPS_AT_ONCE):
-        blocks = _part(connection, BLOCKS, run["id"], start, list(BLOCKS.columns)).mappings().all()
-        rows: dict[str, dict[int, list[Any]]] = {kind: {} for kind in kept}
-        for kind, by_step in rows.items():
-            columns = list(ENTRY_TABLES[kind].columns)[1:]
-            for row in _part(connection, ENTRY_TABLES[kind], run["id"], start, columns):
-                by_step.setdefault(row[0], []).append(row)
-        for block in blocks:
-            found: dict[str, bytes | str] = {}
-            for kind in kept:
-                try:
-                    entries = entries_of(rows[kind].get(block["step"], []), dtypes[kind])
-                    found[kind] = digest(kind, entries)
-                except ValueError as error:
-                    found[kind] = str(error)
-            yield block, found
+        with ExitStack() as stack:
+            rows = {
+                kind: _Steps(stack.enter_context(_part(connection, ENTRY_TABLES[kind], run, start)))
+                for kind in sorted(KEPT[run["detail"]])
+            }
+            blocks = stack.enter_context(_part(connection, BLOCKS, run, start))
+            for block in blocks.mappings():
+                found: dict[str, bytes | str] = {}
+                for kind, steps in rows.items():
+                    try:
+                        entries = entries_of(steps.rows(block["step"]), dtypes[kind])
+                        found[kind] = digest(kind, entries)
+                    except ValueError as error:
+                        found[kind] = str(error)
+                yield block, found
 
 
-def _part(
-    connection: Connection, table: Table, run: int, start: int, columns: list[Any]
-) -> CursorResult[Any]:
-    """Return the rows of some steps in the order in which they are digested."""
-    return connection.execute(
-        select(*columns)
-        .where(table.c.run == run, table.c.step >= start, table.c.step < start + STEPS_AT_ONCE)
+class _Steps:
+    """Rows in order of their steps, given out by step."""
+
+    def __init__(self, rows: Iterable[Sequence[Any]]) -> None:
+        self._groups = groupby(rows, key=itemgetter(0))
+        self._next = next(self._groups, None)
+
+    def rows(self, step: int) -> list[Sequence[Any]]:
+        """Return the rows of a step that lies behind the last one asked for."""
+        while self._next is not None and self._next[0] < step:
+            self._next = next(self._groups, None)
+        if self._next is None or self._next[0] != step:
+            return []
+        return list(self._next[1])
+
+
+def _part(connection: Connection, table: Table, run: Any, start: int) -> CursorResult[Any]:
+    """Return the rows of some steps, but for their run, in the order in which they are digested."""
+    statement = (
+        select(*list(table.columns)[1:])
+        .where(
+            table.c.run == run["id"], table.c.step >= start, table.c.step < start + STEPS_AT_ONCE
+        )
         .order_by(*table.primary_key.columns)
     )
+    return streamed(connection, statement)
