@@ -20,7 +20,7 @@ from sim_core.ledger.tables import Experiment
 from sim_core.plan import Plan, Point, plan_runs
 from sim_core.results import Findings
 from sim_core.simulate import RunSpec
-from sim_core.workspace import Workspace, open_workspace
+from sim_core.workspace import Workspace, open_workspace, remember_ledger
 from tasks.describe_environment import describe_environment
 
 
@@ -82,8 +82,13 @@ class Bench:
         self.plan = plan
         self.workspace = workspace
         self.checkpoints = CheckpointFolder(workspace.checkpoints)
-        engine = open_engine(workspace.database, synchronous=config.ledger.synchronous)
-        self.ledger = Ledger(engine, self.checkpoints, keep=config.checkpoint.keep)
+        remember_ledger(workspace, config.ledger)
+        self.ledger = Ledger(
+            open_engine(workspace.database, config.ledger),
+            self.checkpoints,
+            keep=config.checkpoint.keep,
+            attempts=config.ledger.attempts,
+        )
         self.spectator = SPECTATOR.get()
         self.environment = describe_environment()
         self.stage_seconds: dict[str, float] = {}
@@ -104,7 +109,7 @@ class Bench:
             self.ledger.set_experiment(self.plan.name, state="interrupted")
             raise
         finally:
-            self.ledger.engine.dispose()
+            self.ledger.dispose()
 
     @contextmanager
     def stage(self, name: str, text: str) -> Iterator[None]:

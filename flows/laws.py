@@ -142,7 +142,7 @@ def _run(config: ExperimentConfig, points: Sequence[Point], console: Console) ->
 
 def _is_there(config: ExperimentConfig, plan: Plan) -> bool:
     """Return whether every run of the plan is finished."""
-    if not Workspace(config.workspace.expanduser().absolute()).database.exists():
+    if not Workspace(config.workspace.expanduser().absolute()).has_ledger:
         return False
     with opened(config.workspace) as (_, ledger):
         experiment = ledger.experiment(plan.name)

@@ -17,7 +17,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from sim_core.errors import CheckpointMismatch
+from sim_core.errors import CheckpointMismatch, CheckpointUnwritten
+from sim_core.faultpoints import reach
 from sim_core.state import State
 
 SCHEMA = 2
@@ -121,25 +122,37 @@ class CheckpointFolder:
     folder: Path
 
     def write(self, content: bytes, *, run_key: str, step: int, epoch: int) -> Stored:
-        """Write a checkpoint and return when it would survive a crash.
+        """Write a checkpoint and return when a reader sees all of it or nothing.
 
-        Temporary name, fsync, rename, fsync of the folder: a reader sees all of it or nothing.
-        The epoch in the name keeps two owners of a run from writing the same file.
+        Temporary name, fsync, rename; `settle` makes the names survive a loss of power. The epoch
+        in the name keeps two owners of a run from writing the same file.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         name = f"{run_key[:24]}-{step:08d}-{epoch}.ckpt"
         temporary = self.folder / f".{name}.tmp"
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(self.folder / name)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            reach("checkpoint.open")
+            with temporary.open("wb") as file:
+                reach("checkpoint.write")
+                file.write(content)
+                file.flush()
+                reach("checkpoint.fsync")
+                os.fsync(file.fileno())
+            reach("checkpoint.rename")
+            temporary.rename(self.folder / name)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise CheckpointUnwritten(self.folder / name, error) from error
+        return Stored(name, hashlib.sha256(content).hexdigest(), len(content))
+
+    def settle(self) -> None:
+        """Return when the names of what was written would survive a loss of power."""
+        reach("checkpoint.settle")
         descriptor = os.open(self.folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        return Stored(name, hashlib.sha256(content).hexdigest(), len(content))
 
     def read(self, stored: Stored) -> bytes:
         """Return a checkpoint's bytes.

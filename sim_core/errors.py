@@ -10,7 +10,11 @@ QuorumlabError
 ├── Interrupted            stopped from outside or by another owner, resumable: exit code 130
 │   └── OwnershipLost          another driver has claimed the run
 ├── RunFailed              one run ended without a result
-│   └── RunTimeout             it passed limits.max_seconds
+│   ├── RunTimeout             it passed limits.max_seconds
+│   └── RunTooLarge            its process passed limits.memory_mb
+├── WorkerDied             the process that executed runs is gone; they go on in another
+├── LedgerFailed           the database does not write any more: full, broken, away for too long
+├── CheckpointUnwritten    a checkpoint cannot be written: disk full or broken
 ├── CheckpointMismatch     a checkpoint that is damaged or belongs to something else
 └── ChainBroken            the ledger's rows do not give the stored hashes
 """
@@ -70,6 +74,30 @@ class RunFailed(QuorumlabError):
 
 class RunTimeout(RunFailed):
     """A run passed `limits.max_seconds`."""
+
+
+class RunTooLarge(RunFailed):
+    """The process of a run passed `limits.memory_mb`."""
+
+
+class WorkerDied(QuorumlabError):
+    """The process that executed runs is gone; they may go on in another."""
+
+
+class LedgerFailed(QuorumlabError):
+    """The ledger database cannot be written or read; what was committed before stays."""
+
+
+class CheckpointUnwritten(QuorumlabError):
+    """A checkpoint cannot be written; the one before it stays."""
+
+    def __init__(self, path: Path | str, error: OSError) -> None:
+        """Keep the evidence: which file, and what the system says."""
+        super().__init__(
+            f"checkpoint {path} cannot be written: {error.strerror}. What was committed before "
+            "stays: make room on the disk, or set another workspace, and give the same command "
+            "again"
+        )
 
 
 class CheckpointMismatch(QuorumlabError):

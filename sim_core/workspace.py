@@ -7,6 +7,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from sim_core.config import LedgerConfig, PostgresLedger, SqliteLedger
 from sim_core.errors import WorkspaceError
 
 
@@ -20,6 +23,16 @@ class Workspace:
     def database(self) -> Path:
         """The ledger."""
         return self.folder / "ledger.db"
+
+    @property
+    def ledger_settings(self) -> Path:
+        """Where the ledger is, if it is not in `database`."""
+        return self.folder / "ledger.json"
+
+    @property
+    def has_ledger(self) -> bool:
+        """Whether an experiment has been entered here."""
+        return self.database.is_file() or self.ledger_settings.is_file()
 
     @property
     def checkpoints(self) -> Path:
@@ -57,12 +70,46 @@ def existing_workspace(folder: Path) -> Workspace:
         WorkspaceError: there is no ledger in it.
     """
     workspace = Workspace(folder.expanduser().absolute())
-    if not workspace.database.is_file():
+    if not workspace.has_ledger:
         raise WorkspaceError(
             f"no workspace at {workspace.folder}: it has no ledger.db. Run an experiment first, "
             "or name the folder with --workspace or QUORUMLAB_WORKSPACE"
         )
     return workspace
+
+
+def remember_ledger(workspace: Workspace, settings: LedgerConfig) -> None:
+    """Note in a workspace that its ledger is in PostgreSQL, for the commands that only name it.
+
+    Raises:
+        WorkspaceError: its ledger is somewhere else already.
+    """
+    kept = read_ledger_settings(workspace)
+    if kept.kind != settings.kind and workspace.has_ledger:
+        raise WorkspaceError(
+            f"the ledger of workspace {workspace.folder} is kept in {kept.kind}: set "
+            f"ledger={kept.kind}, or choose another workspace"
+        )
+    if settings.kind == "postgresql":
+        write_whole(workspace.ledger_settings, settings.model_dump_json(indent=2))
+
+
+def read_ledger_settings(workspace: Workspace) -> LedgerConfig:
+    """Return where the ledger of a workspace is kept.
+
+    Raises:
+        WorkspaceError: the file that says so is damaged.
+    """
+    path = workspace.ledger_settings
+    if not path.exists():
+        return SqliteLedger()
+    try:
+        return PostgresLedger.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise WorkspaceError(
+            f"{path} does not say where the ledger is: {error}. Give a command with "
+            "ledger=postgresql ledger.url=... to write it again"
+        ) from error
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

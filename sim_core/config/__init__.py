@@ -28,12 +28,18 @@ from sim_core.config.experiment import (
     ExecutorConfig,
     ExperimentConfig,
     ExperimentSection,
-    LedgerConfig,
     LimitsConfig,
     TrackingConfig,
     ValidationConfig,
 )
 from sim_core.config.explain import describe_validation
+from sim_core.config.ledger import (
+    LedgerBase,
+    LedgerConfig,
+    PostgresLedger,
+    SqliteLedger,
+    checked_url,
+)
 from sim_core.config.model import (
     ChurnConfig,
     MetricsConfig,
@@ -137,6 +143,7 @@ __all__ = [
     "IsolationForestDetector",
     "KnownMoments",
     "LatticeTopology",
+    "LedgerBase",
     "LedgerConfig",
     "LedgerDissemination",
     "LimitsConfig",
@@ -155,6 +162,7 @@ __all__ = [
     "PoisonerAdversary",
     "Positive",
     "PositiveShare",
+    "PostgresLedger",
     "PullDissemination",
     "PushDissemination",
     "PushPullDissemination",
@@ -172,6 +180,7 @@ __all__ = [
     "SleeperAdversary",
     "SmallWorldTopology",
     "SmtpTraffic",
+    "SqliteLedger",
     "SupermajorityConsensus",
     "SybilAdversary",
     "SyntheticTraffic",
@@ -185,5 +194,6 @@ __all__ = [
     "VotingConfig",
     "WeightedConsensus",
     "ZScoreDetector",
+    "checked_url",
     "describe_validation",
 ]

@@ -49,6 +49,8 @@ class LimitsConfig(Frozen):
 
     max_seconds: Positive = 300.0
     """Wall seconds of one run, counted anew after a resume."""
+    memory_mb: int | None = Field(None, ge=64)
+    """Resident memory of the process of a run above which the run is stopped after its segment."""
     max_runs: int = Field(100_000, ge=1)
     """Runs of one experiment."""
     attempts: int = Field(3, ge=1, le=100)
@@ -83,9 +85,11 @@ class TrackingConfig(Frozen):
 class ExecutorConfig(Frozen):
     """Where runs are executed; never changes a result."""
 
-    kind: Literal["inline", "ray_local"] = "ray_local"
+    kind: Literal["inline", "processes", "ray_local"] = "ray_local"
     num_cpus: int | None = Field(None, ge=1, le=4_096)
     """Worker processes; without it all processors."""
+    nice: int = Field(0, ge=0, le=19)
+    """How far worker processes (of `processes`) stand back behind other programs."""
     object_store_mb: int = Field(128, ge=75)
     """Ray's object store."""
     max_in_flight: int | None = Field(None, ge=1)

@@ -2,86 +2,193 @@
 
 from __future__ import annotations
 
-import sqlite3
+import logging
+import os
+import time
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    Engine,
-    create_engine,
-    event,
-)
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError, OperationalError
-from sqlmodel import SQLModel
 
-from sim_core.errors import WorkspaceError
-from sim_core.ledger.tables import (
-    SCHEMA_VERSION,
-)
+from sim_core.config import LedgerConfig, PostgresLedger, SqliteLedger, checked_url
+from sim_core.errors import ConfigurationError, Unavailable, WorkspaceError
+from sim_core.ledger.schema import bring_to_head, refuse_other_file
 
-BUSY_MILLISECONDS = 60_000
+LOG = logging.getLogger("quorumlab.ledger")
+URL_VARIABLE = "QUORUMLAB_LEDGER_URL"
+CONNECT_SECONDS = 10
+CLOCK_INSTRUCTIONS = 100_000
+"""SQLite's instructions between two looks at the clock, some milliseconds."""
 
 
-def open_engine(path: Path, *, synchronous: str = "NORMAL") -> Engine:
-    """Return an engine on the SQLite file, made and brought to the schema if it is new.
+def open_engine(path: Path, settings: LedgerConfig | None = None) -> Engine:
+    """Return an engine on the ledger, made and brought to the schema where that is needed.
 
-    Write-ahead log; a transaction takes the write lock at its beginning, so that it never fails
-    half-way because somebody else wrote in between. Options `{"readonly": True}` take none.
+    Args:
+        path: The file of a ledger in SQLite; unused for PostgreSQL.
+        settings: Which database, and how it is used.
+
+    Options `{"readonly": True}` of a connection promise not to write: it takes no lock, sees one
+    state of the database, and its statements have a time limit.
 
     Raises:
         WorkspaceError: the file cannot be opened, or is newer or older than this program.
+        Unavailable: PostgreSQL does not answer.
     """
-    refuse_other_schema(path)
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_MILLISECONDS / 1000})
+    settings = settings or SqliteLedger()
+    if isinstance(settings, PostgresLedger):
+        return _open_postgres(postgres_url(settings), settings)
+    refuse_other_file(path)
+    engine = _sqlite_engine(path, settings)
+    log_slow_queries(engine, settings.slow_query_seconds)
+    try:
+        bring_to_head(engine, str(path))
+    except (OperationalError, DatabaseError) as error:
+        engine.dispose()
+        raise WorkspaceError(f"ledger {path} cannot be opened: {error.orig}") from error
+    return engine
+
+
+def open_reader(settings: LedgerConfig) -> Engine | None:
+    """Return an engine on the read replica, if there is one.
+
+    Raises:
+        Unavailable: it does not answer.
+    """
+    if not isinstance(settings, PostgresLedger) or settings.replica_url is None:
+        return None
+    return _open_postgres(settings.replica_url, settings, is_replica=True)
+
+
+def postgres_url(settings: PostgresLedger) -> str:
+    """Return the address of the database.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    if settings.url is not None:
+        return settings.url
+    url = os.environ.get(URL_VARIABLE)
+    if not url:
+        raise ConfigurationError(
+            "ledger=postgresql needs the address of a database: set ledger.url, or the "
+            f"environment variable {URL_VARIABLE}, to postgresql://USER@HOST:PORT/DATABASE"
+        )
+    try:
+        return checked_url(url)
+    except ValueError as error:
+        raise ConfigurationError(f"{URL_VARIABLE} {error}") from error
+
+
+def _sqlite_engine(path: Path, settings: SqliteLedger) -> Engine:
+    engine = create_engine(
+        f"sqlite:///{path}", connect_args={"timeout": settings.busy_timeout_seconds}
+    )
+    pragmas = {
+        "busy_timeout": int(settings.busy_timeout_seconds * 1000),
+        "journal_mode": "WAL",
+        "synchronous": settings.synchronous,
+        "cache_size": -1024 * settings.cache_mb,  # negative: kibibytes
+        "mmap_size": settings.mmap_mb * 1024 * 1024,
+        "temp_store": settings.temp_store,
+        "wal_autocheckpoint": settings.wal_checkpoint_pages,
+    }
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, record: Any) -> None:
         del record
         connection.isolation_level = None
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute(f"PRAGMA synchronous={synchronous}")
-        connection.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
+        for name, value in pragmas.items():
+            connection.execute(f"PRAGMA {name}={value}")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
+        """Take the write lock at once, or fail half-way because somebody wrote in between."""
         readonly = connection.get_execution_options().get("readonly", False)
         connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
+        _set_clock(connection, settings.statement_timeout_seconds if readonly else None)
 
-    try:
-        with engine.begin() as connection:
-            if connection.exec_driver_sql("PRAGMA user_version").scalar_one() == 0:
-                SQLModel.metadata.create_all(connection)
-                connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
-    except (OperationalError, DatabaseError) as error:
-        raise WorkspaceError(f"ledger {path} cannot be opened: {error.orig}") from error
     return engine
 
 
-def refuse_other_schema(path: Path) -> None:
-    """Look at a database without changing a byte of it.
-
-    Raises:
-        WorkspaceError: it is newer or older than this program, or no database.
-    """
-    if not path.exists():
+def _set_clock(connection: Connection, seconds: float | None) -> None:
+    """Let SQLite give up what takes longer than so many seconds from now on."""
+    driver: Any = connection.connection.driver_connection
+    if seconds is None:
+        driver.set_progress_handler(None, 0)
         return
+    end = time.monotonic() + seconds
+    driver.set_progress_handler(lambda: time.monotonic() > end, CLOCK_INSTRUCTIONS)
+
+
+def _open_postgres(url: str, settings: PostgresLedger, *, is_replica: bool = False) -> Engine:
+    address = make_url(url).set(drivername="postgresql+psycopg")
+    engine = create_engine(
+        address,
+        pool_size=settings.pool_size,
+        max_overflow=settings.max_overflow,
+        pool_recycle=int(settings.pool_recycle_seconds),
+        pool_timeout=settings.pool_timeout_seconds,
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": "quorumlab"},
+    )
+    limit = int((settings.statement_timeout_seconds or 0) * 1000)
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        if connection.get_execution_options().get("readonly", False):
+            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            connection.exec_driver_sql(f"SET LOCAL statement_timeout = {limit}")
+
+    log_slow_queries(engine, settings.slow_query_seconds)
     try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-        try:
-            (found,) = connection.execute("PRAGMA user_version").fetchone()
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        raise WorkspaceError(f"ledger {path} cannot be opened: {error}") from error
-    if found > SCHEMA_VERSION:
-        raise WorkspaceError(
-            f"{path} was written by a newer quorumlab (schema {found}, this one reads up to "
-            f"{SCHEMA_VERSION}): upgrade quorumlab, or choose another workspace"
-        )
-    if 0 < found < SCHEMA_VERSION:
-        raise WorkspaceError(
-            f"{path} was written by an older quorumlab (schema {found}, this one writes "
-            f"{SCHEMA_VERSION}), whose model was another one: its runs cannot go on here. Choose "
-            "another workspace; the older quorumlab still reads this one"
-        )
+        if not is_replica:
+            bring_to_head(engine, str(address))
+        else:
+            engine.connect().close()
+    except (OperationalError, DatabaseError) as error:
+        engine.dispose()
+        raise Unavailable(
+            f"the ledger at {address} does not answer: {str(error.orig).strip()}. Is PostgreSQL "
+            "running there, and is the password in PGPASSWORD or ~/.pgpass?"
+        ) from error
+    return engine
+
+
+def log_slow_queries(engine: Engine, seconds: float) -> None:
+    """Log each query that takes longer, with the plan that the database has for it."""
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def start(connection: Connection, *_: Any) -> None:
+        connection.info["began"] = time.monotonic()
+
+    @event.listens_for(engine, "after_cursor_execute")
+    def end(
+        connection: Connection,
+        cursor: Any,
+        statement: str,
+        parameters: Any,
+        context: Any,
+        is_many: bool,  # noqa: FBT001 - SQLAlchemy's signature
+    ) -> None:
+        del cursor, context
+        elapsed = time.monotonic() - connection.info["began"]
+        if elapsed < seconds:
+            return
+        plan = "" if is_many else explain(connection, statement, parameters)
+        LOG.warning("slow query, %.2f s: %s%s", elapsed, " ".join(statement.split()), plan)
+
+
+def explain(connection: Connection, statement: str, parameters: Any) -> str:
+    """Return the database's plan for a query; of what is no query, nothing."""
+    if not statement.lstrip().upper().startswith(("SELECT", "WITH")):
+        return ""
+    word = "EXPLAIN QUERY PLAN" if connection.dialect.name == "sqlite" else "EXPLAIN"
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute(f"{word} {statement}", parameters)
+        return "".join(f"\n    {row[-1]}" for row in cursor.fetchall())
+    finally:
+        cursor.close()

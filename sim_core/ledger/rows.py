@@ -6,25 +6,28 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from sqlalchemy import (
-    Table,
-)
 
 from sim_core.ledger.blocks import Block, Entries
 
 
-def entry_rows(run: int, entries: Entries) -> Iterator[tuple[Any, ...]]:
-    """Yield database rows of entries: numbers, NULL for NaN, and bytes for arrays."""
+def entry_columns(run: int, entries: Entries) -> list[list[Any]]:
+    """Return the columns of the entries' rows: numbers, None for NaN, and bytes for arrays."""
     columns: list[list[Any]] = [[run] * len(entries)]
     for name in entries.dtype.names or ():
         values = entries[name]
         if values.ndim > 1:
-            columns.append([row.tobytes() for row in values])
+            n_bytes = values.dtype.itemsize * values.shape[1]
+            columns.append(np.ascontiguousarray(values).view(f"V{n_bytes}").reshape(-1).tolist())
         elif values.dtype.kind == "f":
             columns.append([None if v != v else v for v in values.tolist()])
         else:
             columns.append(values.tolist())
-    return zip(*columns, strict=True)
+    return columns
+
+
+def entry_rows(run: int, entries: Entries) -> Iterator[tuple[Any, ...]]:
+    """Yield the database rows of entries."""
+    return zip(*entry_columns(run, entries), strict=True)
 
 
 def entries_of(rows: Sequence[Sequence[Any]], dtype: np.dtype[np.void]) -> Entries:
@@ -58,11 +61,3 @@ def entries_of(rows: Sequence[Sequence[Any]], dtype: np.dtype[np.void]) -> Entri
 def block_row(run: int, block: Block) -> tuple[Any, ...]:
     """Return the database row of a block."""
     return (run, block.step, block.previous, block.hash, *block.digests)
-
-
-def insert_statement(table: Table) -> str:
-    """Return an INSERT for bulk rows, in the order of the columns, that keeps what is there."""
-    columns = table.columns.keys()
-    marks = ", ".join("?" * len(columns))
-    names = ", ".join(columns)
-    return f"INSERT INTO {table.name} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608 - names come from the schema

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    Engine,
-    delete,
-    func,
-    select,
-    text,
-    update,
-)
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, Engine, delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from sim_core.checkpoint import CheckpointFolder, Stored
 from sim_core.errors import OwnershipLost
+from sim_core.faultpoints import reach
 from sim_core.ledger.blocks import KEPT
+from sim_core.ledger.bulk import insert_entries, insert_rows
 from sim_core.ledger.engine import open_engine
-from sim_core.ledger.rows import block_row, entries_of, entry_rows, insert_statement
+from sim_core.ledger.rows import block_row, entries_of, entry_rows
 from sim_core.ledger.tables import (
     BLOCKS,
     CHECKPOINTS,
@@ -37,7 +30,13 @@ from sim_core.ledger.tables import (
     ExperimentRun,
     Run,
 )
+from sim_core.ledger.transactions import Database
 from sim_core.simulate import RunSpec, Segment
+
+KEYS_AT_ONCE = 1_000
+"""Values in one IN (...)."""
+LOCKED = ("id", "run_key", "epoch", "tries", "state", "steps", "detail", "claimed_at")
+"""Columns of a run that decide who may write it, and from which step on."""
 
 
 @dataclass(frozen=True)
@@ -53,30 +52,48 @@ class Claim:
     """Which rows are kept of this run: at least what was asked for."""
     checkpoints: tuple[Stored, ...]
     """Newest first; none beyond the horizon asked for."""
+    tries: int = 1
+    """Claims since the last committed step, this one included."""
 
 
 class Ledger:
     """All access to one ledger database; may be used from several threads."""
 
-    def __init__(self, engine: Engine, checkpoints: CheckpointFolder, *, keep: int = 2) -> None:
-        """Use an engine of `open_engine`, and keep the last `keep` checkpoints of a run."""
+    def __init__(
+        self,
+        engine: Engine,
+        checkpoints: CheckpointFolder,
+        *,
+        keep: int = 2,
+        reader: Engine | None = None,
+        attempts: int = 6,
+    ) -> None:
+        """Use an engine of `open_engine`, and keep the last `keep` checkpoints of a run.
+
+        `reader` is an engine on a replica, and `attempts` how often a transaction is tried.
+        """
         self.engine = engine
+        self._database = Database(engine, reader=reader, attempts=attempts)
         self._checkpoints = checkpoints
         self._keep = keep
-        self._writing = threading.Lock()
-        self._inserts = {kind: insert_statement(t) for kind, t in ENTRY_TABLES.items()}
-        self._insert_block = insert_statement(BLOCKS)
+        dialect: Any = sqlite if engine.dialect.name == "sqlite" else postgresql
+        self._insert = dialect.insert
+
+    def dispose(self) -> None:
+        """Close all connections."""
+        self._database.dispose()
 
     @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        with self._writing, self.engine.begin() as connection:
-            yield connection
+    def reading(self, *, may_lag: bool = False) -> Iterator[Connection]:
+        """Give a connection that sees one state of the ledger and never waits for the writer.
 
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """Give a connection that sees one state of the ledger and never waits for the writer."""
-        options = self.engine.execution_options(readonly=True)
-        with options.connect() as connection:
+        Args:
+            may_lag: Whether a replica may be read, which can be some seconds behind.
+
+        Raises:
+            LedgerFailed: the database does not answer, or a query takes too long.
+        """
+        with self._database.reading(may_lag=may_lag) as connection:
             yield connection
 
     # --- experiments ----------------------------------------------------------------------
@@ -96,23 +113,19 @@ class Ledger:
             model_version: What the code's results depend on.
             config_of: From a configuration to the part that its rows depend on.
         """
-        with self._transaction() as connection:
-            columns = experiment.model_dump()
-            statement = insert(EXPERIMENTS).values(**columns)
+        columns = experiment.model_dump()
+        changing = {k: v for k, v in columns.items() if k not in ("name", "created_at")}
+
+        def write(connection: Connection) -> None:
+            statement = self._insert(EXPERIMENTS).values(**columns)
             connection.execute(
-                statement.on_conflict_do_update(
-                    index_elements=["name"],
-                    set_={k: v for k, v in columns.items() if k not in ("name", "created_at")},
-                )
+                statement.on_conflict_do_update(index_elements=["name"], set_=changing)
             )
-            for start in range(0, len(planned), 1000):
-                self._plan(
-                    connection,
-                    experiment.name,
-                    planned[start : start + 1000],
-                    model_version,
-                    config_of,
-                )
+            for start in range(0, len(planned), KEYS_AT_ONCE):
+                part = planned[start : start + KEYS_AT_ONCE]
+                self._plan(connection, experiment.name, part, model_version, config_of)
+
+        self._database.write(write)
 
     def _plan(
         self,
@@ -122,48 +135,46 @@ class Ledger:
         model_version: str,
         config_of: Any,
     ) -> None:
-        connection.execute(
-            insert(RUNS).on_conflict_do_nothing(),
-            [
-                Run(
-                    run_key=spec.run_key,
-                    config=config_of(spec.config),
-                    seed=spec.seed,
-                    replicate=spec.replicate,
-                    model_version=model_version,
-                    detail=spec.detail,
-                    n_nodes=spec.config.simulation.nodes,
-                ).model_dump(exclude={"id"})
-                for _, spec in planned
-            ],
-        )
+        rows = [
+            Run(
+                run_key=spec.run_key,
+                config=config_of(spec.config),
+                seed=spec.seed,
+                replicate=spec.replicate,
+                model_version=model_version,
+                detail=spec.detail,
+                n_nodes=spec.config.simulation.nodes,
+            ).model_dump(exclude={"id"})
+            for _, spec in planned
+        ]
+        connection.execute(self._insert(RUNS).on_conflict_do_nothing(), rows)
         keys = [spec.run_key for _, spec in planned]
         found = connection.execute(
             select(RUNS.c.run_key, RUNS.c.id).where(RUNS.c.run_key.in_(keys))
         )
         ids = {row.run_key: row.id for row in found}
-        statement = insert(EXPERIMENT_RUNS)
-        connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["experiment", "run"],
-                set_={
-                    "point": statement.excluded.point,
-                    "published": (EXPERIMENT_RUNS.c.horizon == statement.excluded.horizon)
-                    & EXPERIMENT_RUNS.c.published,
-                    "horizon": statement.excluded.horizon,
-                },
-            ),
-            [
-                ExperimentRun(
-                    experiment=name,
-                    run=ids[spec.run_key],
-                    point=point,
-                    replicate=spec.replicate,
-                    horizon=spec.config.simulation.steps,
-                ).model_dump()
-                for point, spec in planned
-            ],
+        statement = self._insert(EXPERIMENT_RUNS)
+        new = statement.excluded
+        statement = statement.on_conflict_do_update(
+            index_elements=["experiment", "run"],
+            set_={
+                "point": new.point,
+                "published": (EXPERIMENT_RUNS.c.horizon == new.horizon)
+                & EXPERIMENT_RUNS.c.published,
+                "horizon": new.horizon,
+            },
         )
+        uses = [
+            ExperimentRun(
+                experiment=name,
+                run=ids[spec.run_key],
+                point=point,
+                replicate=spec.replicate,
+                horizon=spec.config.simulation.steps,
+            ).model_dump()
+            for point, spec in planned
+        ]
+        connection.execute(statement, uses)
 
     def experiment(self, name: str) -> Experiment | None:
         """Return the row of an experiment, or None."""
@@ -180,12 +191,9 @@ class Ledger:
 
     def set_experiment(self, name: str, **values: Any) -> None:
         """Change columns of an experiment."""
-        with self._transaction() as connection:
-            connection.execute(
-                update(EXPERIMENTS)
-                .where(EXPERIMENTS.c.name == name)
-                .values(updated_at=time.time(), **values)
-            )
+        statement = update(EXPERIMENTS).where(EXPERIMENTS.c.name == name)
+        statement = statement.values(updated_at=time.time(), **values)
+        self._database.write(lambda connection: connection.execute(statement))
 
     def runs_of(self, name: str) -> list[dict[str, Any]]:
         """Return the runs of an experiment with their summaries, by point and replicate."""
@@ -227,72 +235,151 @@ class Ledger:
 
     def set_published(self, name: str, run: int, mlflow_run_id: str) -> None:
         """Note that a run of an experiment is complete in MLflow."""
-        with self._transaction() as connection:
-            connection.execute(
-                update(EXPERIMENT_RUNS)
-                .where(EXPERIMENT_RUNS.c.experiment == name, EXPERIMENT_RUNS.c.run == run)
-                .values(mlflow_run_id=mlflow_run_id, published=True)
-            )
+        statement = (
+            update(EXPERIMENT_RUNS)
+            .where(EXPERIMENT_RUNS.c.experiment == name, EXPERIMENT_RUNS.c.run == run)
+            .values(mlflow_run_id=mlflow_run_id, published=True)
+        )
+        self._database.write(lambda connection: connection.execute(statement))
 
     # --- runs -----------------------------------------------------------------------------
 
     def claim(self, specs: Sequence[RunSpec]) -> list[Claim]:
         """Take ownership of runs: whoever claimed them before can no longer write them.
 
-        A run of which more is asked for than its rows keep starts again from step 0.
+        A run of which more is asked for than its rows keep starts again from step 0. The first run
+        is about to be executed: if its last owner died, that counts among its tries.
         """
-        claims: list[Claim] = []
         old: list[str] = []
-        with self._transaction() as connection:
-            for spec in specs:
-                connection.execute(
-                    update(RUNS)
-                    .where(RUNS.c.run_key == spec.run_key)
-                    .values(
-                        epoch=RUNS.c.epoch + 1,
-                        state="running",
-                        error=None,
-                        claimed_at=text(f"coalesce(claimed_at, {time.time():.3f})"),
-                    )
-                )
-                row = connection.execute(
-                    select(RUNS.c.id, RUNS.c.epoch, RUNS.c.steps, RUNS.c.detail).where(
-                        RUNS.c.run_key == spec.run_key
-                    )
-                ).one()
-                steps, detail = row.steps, row.detail
+
+        def write(connection: Connection) -> list[Claim]:
+            old.clear()
+            rows = self._locked(connection, [spec.run_key for spec in specs])
+            claims = []
+            for index, spec in enumerate(specs):
+                row = rows[spec.run_key]
+                steps, detail = row["steps"], row["detail"]
                 if not KEPT[spec.detail] <= KEPT[detail]:
                     detail = _detail_of_both(spec.detail, detail)
-                    old += self._erase(connection, row.id, detail=detail)
+                    old.extend(self._erase(connection, row["id"], detail=detail))
                     steps = 0
-                found = connection.execute(
-                    select(
-                        CHECKPOINTS.c.name,
-                        CHECKPOINTS.c.sha256,
-                        CHECKPOINTS.c.n_bytes,
+                was_left = row["state"] == "running" and index == 0
+                epoch, tries = row["epoch"] + 1, row["tries"] + 1 if was_left else 1
+                connection.execute(
+                    update(RUNS)
+                    .where(RUNS.c.id == row["id"])
+                    .values(
+                        epoch=epoch,
+                        tries=tries,
+                        state="running",
+                        error=None,
+                        claimed_at=row["claimed_at"] or round(time.time(), 3),
                     )
-                    .where(
-                        CHECKPOINTS.c.run == row.id,
-                        CHECKPOINTS.c.step <= spec.config.simulation.steps,
-                    )
-                    .order_by(CHECKPOINTS.c.step.desc())
                 )
-                stored = tuple(Stored(*checkpoint) for checkpoint in found)
-                claims.append(Claim(row.id, spec.run_key, row.epoch, steps, detail, stored))
+                stored = self._stored(connection, row["id"], spec.config.simulation.steps)
+                claims.append(Claim(row["id"], spec.run_key, epoch, steps, detail, stored, tries))
+            reach("claim.commit")
+            return claims
+
+        claims = self._database.write(write)
         for name in old:
             self._checkpoints.remove(name)
         return claims
 
-    def commit(self, claim: Claim, segment: Segment) -> None:
-        """Write a segment in one transaction: rows, blocks, head, checkpoint, summary.
+    def _locked(self, connection: Connection, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Return rows of runs that nobody else changes before the transaction ends.
 
-        The checkpoint's file is written first; a segment that is there already adds nothing.
+        Rows are locked in the order of their ids, so that two who lock many never wait for each
+        other.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        for start in range(0, len(keys), KEYS_AT_ONCE):
+            statement = (
+                select(*(RUNS.c[name] for name in LOCKED))
+                .where(RUNS.c.run_key.in_(keys[start : start + KEYS_AT_ONCE]))
+                .order_by(RUNS.c.id)
+                .with_for_update()
+            )
+            for row in connection.execute(statement).mappings():
+                found[row["run_key"]] = dict(row)
+        return found
+
+    def _stored(self, connection: Connection, run: int, last_step: int) -> tuple[Stored, ...]:
+        table = CHECKPOINTS.c
+        found = connection.execute(
+            select(table.name, table.sha256, table.n_bytes)
+            .where(table.run == run, table.step <= last_step)
+            .order_by(table.step.desc())
+        )
+        return tuple(Stored(*row) for row in found)
+
+    def commit(self, claim: Claim, segment: Segment) -> None:
+        """Write a segment in one transaction, see `commit_all`.
 
         Raises:
             OwnershipLost: somebody else has claimed the run; nothing was written.
+            LedgerFailed: the database does not write.
+            CheckpointUnwritten: the checkpoint cannot be written.
         """
-        advances = segment.next_step >= claim.steps
-        stored = self._write_checkpoint(claim, segment) if advances else None
+        (lost,) = self.commit_all([(claim, segment)])
+        if lost is not None:
+            raise lost
+
+    def commit_all(self, segments: Sequence[tuple[Claim, Segment]]) -> list[OwnershipLost | None]:
+        """Write segments of several runs in one transaction: rows, heads, checkpoints, summaries.
+
+        The checkpoints' files are written first. Steps that are there already add nothing.
+
+        Returns:
+            None for each segment that was written, the reason for each that was not.
+
+        Raises:
+            LedgerFailed: the database does not write.
+            CheckpointUnwritten: a checkpoint cannot be written.
+        """
+        stored = [
+            self._checkpoints.write(
+                s.checkpoint, run_key=s.run_key, step=s.next_step, epoch=claim.epoch
+            )
+            for claim, s in segments
+        ]
+        self._checkpoints.settle()
+        old: list[str] = []
+        lost: list[OwnershipLost | None] = []
+
+        def write(connection: Connection) -> None:
+            old.clear()
+            lost.clear()
+            reach("commit.begin")
+            rows = self._locked(connection, list({s.run_key for _, s in segments}))
+            steps = {key: row["steps"] for key, row in rows.items()}
+            written = []
+            for (claim, segment), file in zip(segments, stored, strict=True):
+                owned = rows[segment.run_key]["epoch"] == claim.epoch
+                lost.append(None if owned else OwnershipLost(_taken(claim)))
+                if not owned:
+                    old.append(file.name)
+                    continue
+                first_new = steps[segment.run_key]
+                steps[segment.run_key] = max(first_new, segment.next_step)
+                written.append((claim.run, segment, first_new))
+                self._advance(connection, claim.run, segment, first_new)
+                if segment.next_step >= first_new:
+                    old.extend(self._keep_checkpoint(connection, claim.run, segment, file))
+                else:
+                    old.append(file.name)
+            reach("commit.rows")
+            self._add_rows(connection, written)
+            reach("commit.commit")
+
+        self._database.write(write)
+        reach("commit.after")
+        for name in old:
+            self._checkpoints.remove(name)
+        return lost
+
+    def _advance(self, connection: Connection, run: int, segment: Segment, first_new: int) -> None:
+        """Enter into the row of a run how far it is, and its summary where it is over."""
         values: dict[str, Any] = {
             "state": "finished" if segment.summary is not None else "running",
             "n_features": segment.n_features,
@@ -300,25 +387,33 @@ class Ledger:
             "cpu_seconds": RUNS.c.cpu_seconds + segment.resources.cpu_seconds,
             "peak_rss_mb": segment.resources.peak_rss_mb,
         }
-        if advances:
-            values |= {"steps": segment.next_step, "head": segment.head.hex()}
-        with self._transaction() as connection:
-            self._fence(connection, claim, **values)
-            for kind, entries in segment.rows.items():
-                if len(entries):
-                    connection.exec_driver_sql(
-                        self._inserts[kind], list(entry_rows(claim.run, entries))
-                    )
-            if segment.blocks:
-                connection.exec_driver_sql(
-                    self._insert_block,
-                    [block_row(claim.run, block) for block in segment.blocks],
-                )
-            if segment.summary is not None:
-                self._add_summary(connection, claim.run, segment)
-            old = self._keep_checkpoint(connection, claim.run, segment.next_step, stored)
-        for name in old:
-            self._checkpoints.remove(name)
+        if segment.next_step >= first_new:
+            values |= {"steps": segment.next_step, "head": segment.head.hex(), "tries": 0}
+        connection.execute(update(RUNS).where(RUNS.c.id == run).values(**values))
+        if segment.summary is not None:
+            summary = self._insert(SUMMARIES).values(
+                run=run, horizon=segment.next_step, head=segment.head.hex(), metrics=segment.summary
+            )
+            connection.execute(summary.on_conflict_do_nothing())
+
+    def _add_rows(
+        self, connection: Connection, segments: Sequence[tuple[int, Segment, int]]
+    ) -> None:
+        """Write the rows of steps from the first new one on, all runs' rows of a table at once."""
+        for kind, table in ENTRY_TABLES.items():
+            parts = [
+                (run, rows[rows["step"] >= first_new])
+                for run, segment, first_new in segments
+                if (rows := segment.rows.get(kind)) is not None
+            ]
+            insert_entries(connection, table, parts)
+        blocks = [
+            block_row(run, block)
+            for run, segment, first_new in segments
+            for block in segment.blocks
+            if block.step >= first_new
+        ]
+        insert_rows(connection, BLOCKS, blocks)
 
     def fail(self, claim: Claim, error: str) -> None:
         """Mark a run failed, with the reason; what it has committed stays.
@@ -326,59 +421,61 @@ class Ledger:
         Raises:
             OwnershipLost: somebody else has claimed the run.
         """
-        with self._transaction() as connection:
-            self._fence(connection, claim, state="failed", error=error)
+        self._end(claim, state="failed", error=error)
+
+    def release_claim(self, claim: Claim) -> None:
+        """Give up a run that is not over, in order: that its owner stopped counts as no try.
+
+        Raises:
+            OwnershipLost: somebody else has claimed the run.
+        """
+        self._end(claim, state="planned", tries=0)
+
+    def _end(self, claim: Claim, **values: Any) -> None:
+        owned = (RUNS.c.id == claim.run) & (RUNS.c.epoch == claim.epoch)
+        statement = update(RUNS).where(owned).values(**values)
+
+        def write(connection: Connection) -> None:
+            if connection.execute(statement).rowcount != 1:
+                raise OwnershipLost(_taken(claim))
+
+        self._database.write(write)
 
     def erase(self, run_key: str) -> None:
         """Drop all rows of a run, so that it starts again from step 0."""
-        with self._transaction() as connection:
-            row = connection.execute(
-                select(RUNS.c.id, RUNS.c.detail).where(RUNS.c.run_key == run_key)
-            ).one()
-            old = self._erase(connection, row.id, detail=row.detail)
-        for name in old:
+
+        def write(connection: Connection) -> list[str]:
+            row = self._locked(connection, [run_key])[run_key]
+            return self._erase(connection, row["id"], detail=row["detail"])
+
+        for name in self._database.write(write):
             self._checkpoints.remove(name)
 
     def quarantine(self, reasons: Mapping[str, str]) -> None:
         """Mark runs whose ledger breaks the protocol, by run key, with the reason."""
-        with self._transaction() as connection:
-            for key, reason in reasons.items():
-                connection.execute(
-                    update(RUNS)
-                    .where(RUNS.c.run_key == key)
-                    .values(state="quarantined", error=reason)
-                )
+
+        def write(connection: Connection) -> None:
+            for key, reason in sorted(reasons.items()):
+                values = {"state": "quarantined", "error": reason}
+                connection.execute(update(RUNS).where(RUNS.c.run_key == key).values(values))
+
+        self._database.write(write)
 
     def release(self, name: str, *, broken: Iterable[str]) -> None:
         """Lift the quarantine of an experiment's runs that passed validation."""
         mine = select(EXPERIMENT_RUNS.c.run).where(EXPERIMENT_RUNS.c.experiment == name)
-        with self._transaction() as connection:
-            connection.execute(
-                update(RUNS)
-                .where(
-                    RUNS.c.id.in_(mine),
-                    RUNS.c.state == "quarantined",
-                    RUNS.c.run_key.not_in(list(broken)),
-                )
-                .values(state="finished", error=None)
-            )
-
-    def _fence(self, connection: Connection, claim: Claim, **values: Any) -> None:
-        changed = connection.execute(
-            update(RUNS).where(RUNS.c.id == claim.run, RUNS.c.epoch == claim.epoch).values(**values)
+        passed = (
+            RUNS.c.id.in_(mine)
+            & (RUNS.c.state == "quarantined")
+            & RUNS.c.run_key.not_in(list(broken))
         )
-        if changed.rowcount != 1:
-            raise OwnershipLost(
-                f"run {claim.run_key[:12]} is now owned by another process; this one stops. "
-                "The same command goes on with whatever is left"
-            )
+        statement = update(RUNS).where(passed).values(state="finished", error=None)
+        self._database.write(lambda connection: connection.execute(statement))
 
     def _erase(self, connection: Connection, run: int, *, detail: str) -> list[str]:
         """Drop all rows of a run; return the files of its checkpoints, which nobody needs then."""
-        names = connection.execute(
-            select(CHECKPOINTS.c.name).where(CHECKPOINTS.c.run == run)
-        ).scalars()
-        old = list(names)
+        names = connection.execute(select(CHECKPOINTS.c.name).where(CHECKPOINTS.c.run == run))
+        old = list(names.scalars())
         for table in (*ENTRY_TABLES.values(), BLOCKS, SUMMARIES, CHECKPOINTS):
             connection.execute(delete(table).where(table.c.run == run))
         connection.execute(
@@ -388,57 +485,33 @@ class Ledger:
         )
         return old
 
-    def _add_summary(self, connection: Connection, run: int, segment: Segment) -> None:
-        statement = insert(SUMMARIES).values(
-            run=run,
-            horizon=segment.next_step,
-            head=segment.head.hex(),
-            metrics=segment.summary,
-        )
-        connection.execute(statement.on_conflict_do_nothing())
-
-    def _write_checkpoint(self, claim: Claim, segment: Segment) -> Stored:
-        return self._checkpoints.write(
-            segment.checkpoint,
-            run_key=segment.run_key,
-            step=segment.next_step,
-            epoch=claim.epoch,
-        )
-
     def _keep_checkpoint(
-        self, connection: Connection, run: int, step: int, stored: Stored | None
+        self, connection: Connection, run: int, segment: Segment, stored: Stored
     ) -> list[str]:
         """Enter a checkpoint; drop those beyond the last `keep` and return their files."""
-        if stored is None:
-            return []
-        replaced = connection.execute(
-            select(CHECKPOINTS.c.name).where(CHECKPOINTS.c.run == run, CHECKPOINTS.c.step == step)
-        ).scalars()
-        old = [name for name in replaced if name != stored.name]
-        values = {
-            "name": stored.name,
-            "sha256": stored.sha256,
-            "n_bytes": stored.n_bytes,
-        }
+        table = CHECKPOINTS.c
+        found = connection.execute(
+            select(table.step, table.name).where(table.run == run).order_by(table.step.desc())
+        ).all()
+        values = {"name": stored.name, "sha256": stored.sha256, "n_bytes": stored.n_bytes}
         connection.execute(
-            insert(CHECKPOINTS)
-            .values(run=run, step=step, **values)
+            self._insert(CHECKPOINTS)
+            .values(run=run, step=segment.next_step, **values)
             .on_conflict_do_update(index_elements=["run", "step"], set_=values)
         )
-        surplus = connection.execute(
-            select(CHECKPOINTS.c.step, CHECKPOINTS.c.name)
-            .where(CHECKPOINTS.c.run == run)
-            .order_by(CHECKPOINTS.c.step.desc())
-            .offset(self._keep)
-        ).all()
-        for surplus_step, name in surplus:
-            connection.execute(
-                delete(CHECKPOINTS).where(
-                    CHECKPOINTS.c.run == run, CHECKPOINTS.c.step == surplus_step
-                )
-            )
-            old.append(name)
-        return old
+        old = [n for s, n in found if s == segment.next_step and n != stored.name]
+        steps = sorted({segment.next_step, *(s for s, _ in found)}, reverse=True)
+        surplus = set(steps[self._keep :])
+        if surplus:
+            connection.execute(delete(CHECKPOINTS).where(table.run == run, table.step.in_(surplus)))
+        return old + [n for s, n in found if s in surplus]
+
+
+def _taken(claim: Claim) -> str:
+    return (
+        f"run {claim.run_key[:12]} is now owned by another process; this one stops. "
+        "The same command goes on with whatever is left"
+    )
 
 
 def _detail_of_both(one: str, other: str) -> str:

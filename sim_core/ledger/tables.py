@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, Column, Index, LargeBinary, Table
+from sqlalchemy import JSON, BigInteger, Column, Index, Integer, LargeBinary, Table
 from sqlmodel import Field, SQLModel
 
-SCHEMA_VERSION = 2
+WITHOUT_ROWID = {"sqlite_with_rowid": False}
+"""Rows lie in the tree of their key itself: half the file, and no second tree to keep."""
 
 
 class Experiment(SQLModel, table=True):
@@ -37,7 +38,7 @@ class Run(SQLModel, table=True):
     id: int | None = Field(default=None, primary_key=True)
     run_key: str = Field(unique=True)
     config: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
-    seed: int
+    seed: int = Field(sa_type=BigInteger)
     replicate: int
     model_version: str
     detail: str
@@ -57,6 +58,8 @@ class Run(SQLModel, table=True):
     cpu_seconds: float = 0.0
     peak_rss_mb: float = 0.0
     error: str | None = None
+    tries: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    """Claims since the last committed step: how often whoever executed it has died there."""
 
 
 class ExperimentRun(SQLModel, table=True):
@@ -93,6 +96,8 @@ class CheckpointFile(SQLModel, table=True):
 class Block(SQLModel, table=True):
     """One step's place in the chain."""
 
+    __table_args__ = WITHOUT_ROWID
+
     run: int = Field(primary_key=True)
     step: int = Field(primary_key=True)
     previous: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
@@ -108,7 +113,7 @@ class Block(SQLModel, table=True):
 class Alert(SQLModel, table=True):
     """A flagged flow."""
 
-    __table_args__ = (Index("alert_by_source", "run", "source_ip"),)
+    __table_args__ = (Index("alert_by_source", "run", "source_ip"), WITHOUT_ROWID)
 
     run: int = Field(primary_key=True)
     step: int = Field(primary_key=True)
@@ -126,6 +131,8 @@ class Alert(SQLModel, table=True):
 class Proposal(SQLModel, table=True):
     """A published signature."""
 
+    __table_args__ = WITHOUT_ROWID
+
     run: int = Field(primary_key=True)
     step: int = Field(primary_key=True)
     proposal: int = Field(primary_key=True)
@@ -142,6 +149,8 @@ class Proposal(SQLModel, table=True):
 class Support(SQLModel, table=True):
     """A node that saw what an earlier signature describes."""
 
+    __table_args__ = WITHOUT_ROWID
+
     run: int = Field(primary_key=True)
     step: int = Field(primary_key=True)
     proposal: int = Field(primary_key=True)
@@ -150,6 +159,8 @@ class Support(SQLModel, table=True):
 
 class Vote(SQLModel, table=True):
     """A node's vote on a proposal."""
+
+    __table_args__ = WITHOUT_ROWID
 
     run: int = Field(primary_key=True)
     step: int = Field(primary_key=True)
@@ -160,6 +171,8 @@ class Vote(SQLModel, table=True):
 
 class Decision(SQLModel, table=True):
     """What became of a proposal."""
+
+    __table_args__ = WITHOUT_ROWID
 
     run: int = Field(primary_key=True)
     step: int = Field(primary_key=True)
@@ -176,6 +189,7 @@ class StepMetrics(SQLModel, table=True):
     """One row of metrics per step; undefined values are NULL."""
 
     __tablename__ = "metrics"
+    __table_args__ = WITHOUT_ROWID
 
     run: int = Field(primary_key=True)
     step: int = Field(primary_key=True)
@@ -236,3 +250,8 @@ ENTRY_TABLES: dict[str, Table] = {
     "metrics": core_table(StepMetrics),
 }
 """The table of each kind of entry."""
+
+for _table in (BLOCKS, *ENTRY_TABLES.values()):
+    for _column in _table.columns:
+        if isinstance(_column.type, Integer):
+            _column.type = BigInteger()  # a record's fields have up to 64 bits

@@ -87,10 +87,12 @@ def test_entries_come_back_from_the_database_bit_for_bit(kind: str, database: An
     marks = ", ".join("?" * len(ENTRY_TABLES[kind].columns))
     database.execute(f"DELETE FROM {kind}")
     database.executemany(f"INSERT INTO {kind} VALUES ({marks})", rows)
-    stored = database.execute(f"SELECT * FROM {kind} ORDER BY rowid").fetchall()
+    keys = ", ".join(column.name for column in ENTRY_TABLES[kind].primary_key)
+    stored = database.execute(f"SELECT * FROM {kind} ORDER BY {keys}").fetchall()
     found = entries_of([row[1:] for row in stored], DTYPES[kind])
     assert found.dtype == DTYPES[kind]
-    assert found.tobytes() == entries.tobytes()
+    order = np.argsort(entries, order=keys.split(", ")[1:])
+    assert found.tobytes() == entries[order].tobytes()
 
 
 def test_undefined_metrics_are_null():

@@ -15,8 +15,8 @@ import pytest
 from sim_core.checkpoint import CheckpointFolder
 from sim_core.errors import CheckpointMismatch, OwnershipLost, WorkspaceError
 from sim_core.ledger.blocks import KEPT, KINDS
+from sim_core.ledger.schema import HEAD, OLDEST, VERSION_TABLE
 from sim_core.ledger.store import Ledger, open_engine
-from sim_core.ledger.tables import SCHEMA_VERSION
 from sim_core.ledger.verify import verify_run
 from sim_core.simulate import RunSpec, Segment, simulate
 
@@ -33,11 +33,11 @@ def dump(tmp_path: Path, *tables: str) -> dict[str, list[dict[str, Any]]]:
     try:
         if not tables:
             found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-            tables = tuple(row["name"] for row in found)
+            tables = tuple(row["name"] for row in found if row["name"] != VERSION_TABLE)
         return {
             table: [
                 {key: row[key] for key in row.keys() if key not in FIGURES}  # noqa: SIM118
-                for row in connection.execute(f"SELECT * FROM {table} ORDER BY rowid")
+                for row in connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3, 4")
             ]
             for table in tables
         }
@@ -534,7 +534,7 @@ def test_of_two_drivers_that_run_the_same_run_at_once_one_finishes(
 def test_reading_does_not_wait_for_a_writer(open_ledger, register, make_spec: MakeSpec):
     writer, reader = open_ledger(), open_ledger()
     register(writer, make_spec())
-    with writer._transaction() as connection:
+    with writer.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE run SET state = 'unfinished business'")
         assert reader.runs_of("experiment")[0]["state"] == "planned"
     assert reader.runs_of("experiment")[0]["state"] == "unfinished business"
@@ -559,7 +559,7 @@ def test_transaction_takes_the_write_lock_at_its_beginning(tmp_path, open_ledger
     """Else it could fail half-way, because somebody else wrote since it began to read."""
     ledger = open_ledger()
     with closing(sqlite3.connect(tmp_path / "ledger.db", timeout=0)) as impatient:
-        with ledger._transaction(), pytest.raises(sqlite3.OperationalError, match="locked"):
+        with ledger.engine.begin(), pytest.raises(sqlite3.OperationalError, match="locked"):
             impatient.execute("BEGIN IMMEDIATE")
         with ledger.reading() as connection:
             connection.exec_driver_sql("SELECT 1")
@@ -579,8 +579,8 @@ def test_ledger_opens_again_with_what_it_held(tmp_path, open_ledger, register, m
 @pytest.mark.parametrize(
     ("version", "words"),
     [
-        (SCHEMA_VERSION + 1, "newer quorumlab .* upgrade quorumlab"),
-        (SCHEMA_VERSION - 1, "older quorumlab .* Choose another workspace"),
+        (HEAD + 1, "newer quorumlab .* upgrade quorumlab"),
+        (OLDEST - 1, "older quorumlab .* Choose another workspace"),
     ],
 )
 def test_ledger_of_another_program_is_refused_and_left_as_it_is(
@@ -603,7 +603,7 @@ def test_ledger_of_the_first_program_is_refused(tmp_path):
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE metrics (run INTEGER, step INTEGER)")
         connection.execute("PRAGMA user_version = 1")
-    with pytest.raises(WorkspaceError, match=r"schema 1, this one writes \d"):
+    with pytest.raises(WorkspaceError, match=r"schema 1, this one reads from \d"):
         open_engine(path)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -63,10 +63,21 @@ def database(verify: Any, tmp_path: Path) -> Iterator[sqlite3.Connection]:
 def set_value(database: sqlite3.Connection) -> Callable[..., None]:
     """Return a function that sets a column of one row of a table."""
 
-    def change(table: str, rowid: int, column: str, value: Any) -> None:
-        database.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (value, rowid))
+    def change(table: str, row: Mapping[str, Any], column: str, value: Any) -> None:
+        keys = primary_key(table)
+        database.execute(
+            f"UPDATE {table} SET {column} = ? WHERE {where(keys)}", (value, *(row[k] for k in keys))
+        )
 
     return change
+
+
+def primary_key(table: str) -> list[str]:
+    return [column.name for column in (ENTRY_TABLES | {"block": BLOCKS})[table].primary_key]
+
+
+def where(keys: Sequence[str]) -> str:
+    return " AND ".join(f"{key} = ?" for key in keys)
 
 
 def one_byte_off(value: Any) -> Any:
@@ -82,21 +93,21 @@ def one_byte_off(value: Any) -> Any:
 def test_one_changed_byte_of_any_column_is_found_and_named(
     kind: str, verify: Any, database: sqlite3.Connection, set_value: Any, spec: RunSpec
 ):
-    rows = database.execute(f"SELECT rowid, * FROM {kind} ORDER BY step").fetchall()
+    rows = database.execute(f"SELECT * FROM {kind} ORDER BY step").fetchall()
     assert rows, f"the run should make {kind} entries"
     row = rows[len(rows) // 2]
     for column in ENTRY_TABLES[kind].columns.keys()[2:]:
-        set_value(kind, row["rowid"], column, one_byte_off(row[column]))
+        set_value(kind, row, column, one_byte_off(row[column]))
         found = verify()
         assert found is not None, f"{kind}.{column}"
         assert (found.run_key, found.step, found.entry) == (spec.run_key, row["step"], kind)
         assert f"step {row['step']}" in found.message
-        set_value(kind, row["rowid"], column, row[column])
+        set_value(kind, {**row, column: one_byte_off(row[column])}, column, row[column])
         assert verify() is None
 
 
 def last_row(database: sqlite3.Connection, kind: str) -> sqlite3.Row:
-    row = database.execute(f"SELECT rowid, * FROM {kind} ORDER BY step DESC LIMIT 1").fetchone()
+    row = database.execute(f"SELECT * FROM {kind} ORDER BY step DESC LIMIT 1").fetchone()
     assert isinstance(row, sqlite3.Row)
     return row
 
@@ -106,12 +117,13 @@ def test_missing_row_is_found_and_named(
     kind: str, verify: Any, database: sqlite3.Connection, set_value: Any, spec: RunSpec
 ):
     row = last_row(database, kind)
-    set_value(kind, row["rowid"], "run", 99)
+    set_value(kind, row, "run", 99)
     found = verify()
     assert (found.run_key, found.step, found.entry) == (spec.run_key, row["step"], kind)
-    set_value(kind, row["rowid"], "run", row["run"])
+    set_value(kind, {**row, "run": 99}, "run", row["run"])
     assert verify() is None
-    database.execute(f"DELETE FROM {kind} WHERE rowid = ?", (row["rowid"],))
+    keys = primary_key(kind)
+    database.execute(f"DELETE FROM {kind} WHERE {where(keys)}", [row[key] for key in keys])
     found = verify()
     assert (found.run_key, found.step, found.entry) == (spec.run_key, row["step"], kind)
 
@@ -122,7 +134,7 @@ def test_row_moved_to_another_step_is_found_and_named(
 ):
     row = last_row(database, kind)
     other = row["step"] - 1
-    set_value(kind, row["rowid"], "step", other)
+    set_value(kind, row, "step", other)
     found = verify()
     assert (found.run_key, found.step, found.entry) == (spec.run_key, other, kind)
 
@@ -144,8 +156,8 @@ def test_entry_of_a_step_that_was_never_made_is_found_and_named(
 def test_changed_block_is_found_and_named(
     column: str, verify: Any, database: sqlite3.Connection, set_value: Any, spec: RunSpec
 ):
-    (row,) = database.execute("SELECT rowid, * FROM block WHERE step = 5").fetchall()
-    set_value("block", row["rowid"], column, one_byte_off(row[column]))
+    (row,) = database.execute("SELECT * FROM block WHERE step = 5").fetchall()
+    set_value("block", row, column, one_byte_off(row[column]))
     found = verify()
     assert found is not None
     entry = column if column in KINDS else "block"
@@ -156,14 +168,14 @@ def test_block_hidden_by_a_recomputed_chain_is_found_by_what_was_published(
     verify: Any, database: sqlite3.Connection, set_value: Any
 ):
     """Whoever rewrites the last block with all its hashes still has another head."""
-    (row,) = database.execute("SELECT rowid, * FROM block WHERE step = 11").fetchall()
+    (row,) = database.execute("SELECT * FROM block WHERE step = 11").fetchall()
     database.execute("DELETE FROM alert WHERE step = 11")
     database.execute("UPDATE run SET detail = 'votes'")  # alerts need not be there then
     digests = {kind: row[kind] for kind in KINDS} | {"alert": b"\1" * 32}
     forged = block_hash(row["previous"], 11, tuple(digests[kind] for kind in KINDS))
-    set_value("block", row["rowid"], "alert", digests["alert"])
+    set_value("block", row, "alert", digests["alert"])
     assert verify().entry == "block"
-    set_value("block", row["rowid"], "hash", forged)
+    set_value("block", row, "hash", forged)
     found = verify()
     assert (found.step, found.entry) == (11, "head")
     database.execute("UPDATE run SET head = ?", (forged.hex(),))
@@ -176,11 +188,11 @@ def test_block_that_follows_another_one_is_found_though_all_hashes_recompute(
 ):
     """A chain that begins anew in the middle, with its head and summary made to match."""
     previous = b"\0" * 32
-    for row in database.execute("SELECT rowid, * FROM block WHERE step >= 5 ORDER BY step"):
+    for row in database.execute("SELECT * FROM block WHERE step >= 5 ORDER BY step"):
         digests = tuple(row[kind] for kind in KINDS)
-        set_value("block", row["rowid"], "previous", previous)
+        set_value("block", row, "previous", previous)
         previous = block_hash(previous, row["step"], digests)
-        set_value("block", row["rowid"], "hash", previous)
+        set_value("block", row, "hash", previous)
     database.execute("UPDATE run SET head = ?", (previous.hex(),))
     database.execute("UPDATE summary SET head = ?", (previous.hex(),))
     found = verify()
@@ -218,8 +230,8 @@ def test_digest_that_is_no_hash_is_a_break_though_its_rows_are_not_kept(
 ):
     database.execute("UPDATE run SET detail = 'decisions'")
     assert verify() is None
-    (row,) = database.execute("SELECT rowid FROM block WHERE step = 5").fetchall()
-    set_value("block", row["rowid"], "vote", value)
+    (row,) = database.execute("SELECT * FROM block WHERE step = 5").fetchall()
+    set_value("block", row, "vote", value)
     found = verify()
     assert (found.step, found.entry) == (5, "block")
 
@@ -234,15 +246,15 @@ def test_runs_are_read_in_parts_that_hide_nothing(
 ):
     monkeypatch.setattr("sim_core.ledger.verify.STEPS_AT_ONCE", steps_at_once)
     assert verify() is None
-    for row in database.execute("SELECT rowid, step, tp FROM metrics").fetchall():
-        set_value("metrics", row["rowid"], "tp", row["tp"] + 1)
+    for row in database.execute("SELECT * FROM metrics").fetchall():
+        set_value("metrics", row, "tp", row["tp"] + 1)
         assert verify().step == row["step"]
-        set_value("metrics", row["rowid"], "tp", row["tp"])
-    for row in database.execute("SELECT rowid, * FROM block").fetchall():
-        set_value("block", row["rowid"], "previous", b"\0" * 32)
+        set_value("metrics", row, "tp", row["tp"])
+    for row in database.execute("SELECT * FROM block").fetchall():
+        set_value("block", row, "previous", b"\0" * 32)
         found = verify()
         assert (found.step, found.entry) == (row["step"], "block")
-        set_value("block", row["rowid"], "previous", row["previous"])
+        set_value("block", row, "previous", row["previous"])
     assert verify() is None
 
 
@@ -284,8 +296,8 @@ def test_changed_row_of_a_run_is_found(verify: Any, database: sqlite3.Connection
 def test_value_of_another_type_is_a_break_and_no_crash(
     table: str, column: str, value: Any, verify: Any, database: sqlite3.Connection, set_value: Any
 ):
-    (row,) = database.execute(f"SELECT rowid, step FROM {table} LIMIT 1").fetchall()
-    set_value(table, row["rowid"], column, value)
+    (row,) = database.execute(f"SELECT * FROM {table} LIMIT 1").fetchall()
+    set_value(table, row, column, value)
     found = verify()
     assert found is not None
     assert found.step == row["step"]

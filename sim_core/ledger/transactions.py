@@ -1,0 +1,149 @@
+"""Transactions of the ledger: tried again where that helps, explained where it does not."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_exponential_jitter,
+)
+
+from sim_core.errors import LedgerFailed
+
+LOG = logging.getLogger("quorumlab.ledger")
+FIRST_WAIT_SECONDS = 0.1
+LONGEST_WAIT_SECONDS = 10.0
+BUSY, AWAY, FULL, BROKEN, SLOW, OTHER = "busy", "away", "full", "broken", "slow", "other"
+SQLITE_CLASSES = {
+    "SQLITE_BUSY": BUSY,
+    "SQLITE_LOCKED": BUSY,
+    "SQLITE_FULL": FULL,
+    "SQLITE_IOERR": BROKEN,
+    "SQLITE_CORRUPT": BROKEN,
+    "SQLITE_NOTADB": BROKEN,
+    "SQLITE_READONLY": BROKEN,
+    "SQLITE_CANTOPEN": BROKEN,
+    "SQLITE_INTERRUPT": SLOW,
+}
+POSTGRES_CLASSES = {
+    "40": BUSY,  # serialisation failure, deadlock
+    "55": BUSY,  # lock not available
+    "08": AWAY,
+    "57P": AWAY,  # shut down, starting up
+    "53300": AWAY,  # too many connections
+    "531": FULL,
+    "57014": SLOW,
+    "58": BROKEN,
+    "XX": BROKEN,
+}
+"""By the beginning of the SQLSTATE (PostgreSQL's manual, appendix A); the longest that fits."""
+ADVICE = {
+    BUSY: "another program holds it; give the same command again",
+    AWAY: "it is back when the database is; give the same command again",
+    FULL: "make room on the disk and give the same command again",
+    BROKEN: "look at the disk and the file, and run `quorumlab verify` before going on",
+    SLOW: "raise ledger.statement_timeout_seconds, or look at the slow queries in the log",
+    OTHER: "what was committed before stays",
+}
+Result = TypeVar("Result")
+
+
+class Database:
+    """One ledger database: who writes, who reads, and how often either is tried."""
+
+    def __init__(self, engine: Engine, *, reader: Engine | None = None, attempts: int = 6) -> None:
+        """Write through `engine`; read what may lag through `reader`, where there is a replica."""
+        self.engine = engine
+        self._replica = reader or engine
+        self._attempts = attempts
+        self._writing = threading.Lock()
+
+    def write(self, work: Callable[[Connection], Result]) -> Result:
+        """Return what `work` returns, done in one transaction; it may be called again.
+
+        Raises:
+            LedgerFailed: the transaction cannot be made, however often it is tried.
+        """
+
+        def transaction() -> Result:
+            with self._writing, self.engine.begin() as connection:
+                return work(connection)
+
+        return self._explained(self._retrying(transaction))
+
+    @contextmanager
+    def reading(self, *, may_lag: bool = False) -> Iterator[Connection]:
+        """Give a connection that sees one state of the ledger and never waits for the writer.
+
+        Raises:
+            LedgerFailed: the database does not answer, or a query takes too long.
+        """
+        try:
+            engine = self._replica if may_lag else self.engine
+            with engine.execution_options(readonly=True).connect() as connection:
+                yield connection
+        except (DBAPIError, PoolTimeout) as error:
+            raise explained(error) from error
+
+    def dispose(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+        if self._replica is not self.engine:
+            self._replica.dispose()
+
+    def _retrying(self, transaction: Callable[[], Result]) -> Callable[[], Result]:
+        retrying = Retrying(
+            retry=retry_if_exception(lambda error: class_of(error) in (BUSY, AWAY)),
+            stop=stop_after_attempt(self._attempts),
+            wait=wait_exponential_jitter(
+                multiplier=FIRST_WAIT_SECONDS, max=LONGEST_WAIT_SECONDS, jitter=FIRST_WAIT_SECONDS
+            ),
+            before_sleep=_tell,
+            reraise=True,
+        )
+        return lambda: retrying(transaction)
+
+    @staticmethod
+    def _explained(work: Callable[[], Result]) -> Result:
+        try:
+            return work()
+        except (DBAPIError, PoolTimeout) as error:
+            raise explained(error) from error
+
+
+def class_of(error: BaseException) -> str:
+    """Return what kind of failure of the database an error is."""
+    if isinstance(error, PoolTimeout):
+        return AWAY
+    if not isinstance(error, DBAPIError):
+        return OTHER
+    name = getattr(error.orig, "sqlite_errorname", None)
+    if name is not None:
+        return next((c for key, c in SQLITE_CLASSES.items() if name.startswith(key)), OTHER)
+    state = getattr(error.orig, "sqlstate", None)
+    if state is None:
+        return AWAY if isinstance(error, OperationalError | InterfaceError) else OTHER
+    fitting = [key for key in POSTGRES_CLASSES if state.startswith(key)]
+    return POSTGRES_CLASSES[max(fitting, key=len)] if fitting else OTHER
+
+
+def explained(error: DBAPIError | PoolTimeout) -> LedgerFailed:
+    """Return the error that says what it means and what to do."""
+    reason = str(getattr(error, "orig", error)).strip()
+    return LedgerFailed(f"the ledger cannot go on: {reason}. {ADVICE[class_of(error)]}")
+
+
+def _tell(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    LOG.warning("ledger: try %d failed and is repeated: %s", state.attempt_number, error)
