@@ -61,6 +61,7 @@ UNITS = {
     "mean_degree": "neighbours",
     "neighbours": "neighbours",
     "network_shards": "processes",
+    "nice": "levels",
     "min_history": "flows",
     "min_scale": "standard deviations",
     "min_support": "flows",

@@ -19,9 +19,9 @@ from sim_core.checkpoint import encode
 from sim_core.config import ExperimentConfig
 from sim_core.errors import Unavailable
 from sim_core.growth import check_growth
-from sim_core.model import NetworkModel
 from sim_core.plan import Plan, Point, plan_runs
 from sim_core.simulate import peak_rss_mb
+from sim_core.simulated_network import SimulatedNetwork
 from sim_core.workspace import Workspace, open_workspace
 from tasks.executors import start_ray
 
@@ -77,7 +77,7 @@ def warm_up(config: ExperimentConfig, plan: Plan) -> None:
 
 
 def _all_reused(config: ExperimentConfig, plan: Plan) -> bool:
-    if not Workspace(config.workspace).database.exists():
+    if not Workspace(config.workspace).has_ledger:
         return False
     with opened(config.workspace) as (_, ledger):
         finished = {row["run_key"] for row in ledger.runs_of(plan.name) if row["summary"]}
@@ -93,9 +93,9 @@ def check_before_start(config: ExperimentConfig, points: Sequence[Point]) -> Pla
     plan = plan_runs(config, points)
     for run_config in plan.configs:
         if run_config.traffic.kind != "synthetic":
-            NetworkModel(run_config, seed=config.experiment.seed).close()
-    database = Workspace(config.workspace.expanduser().absolute()).database
-    if database.exists():
+            SimulatedNetwork(run_config, seed=config.experiment.seed)
+    workspace = Workspace(config.workspace.expanduser().absolute())
+    if workspace.has_ledger:
         with opened(config.workspace) as (_, ledger):
             existing = ledger.experiment(plan.name)
             if existing is not None:
@@ -122,14 +122,13 @@ def show_dry_run(config: ExperimentConfig, points: Sequence[Point], console: Con
     samples = plan.configs[:: max(1, len(plan.configs) // SAMPLED_POINTS)]
     seconds, n_bytes = [], []
     for sample in samples:
-        model = NetworkModel(sample, seed=config.experiment.seed)
+        network = SimulatedNetwork(sample, seed=config.experiment.seed)
         began = time.perf_counter()
         for _ in range(min(SAMPLED_STEPS, sample.simulation.steps)):
-            model.step()
+            network.step()
         elapsed = (time.perf_counter() - began) / min(SAMPLED_STEPS, sample.simulation.steps)
         seconds.append(elapsed * sample.simulation.steps)
-        n_bytes.append(len(encode(model.state, "00" * 32)) * config.checkpoint.keep)
-        model.close()
+        n_bytes.append(len(encode(network.state, "00" * 32)) * config.checkpoint.keep)
     n_runs = len(plan.runs)
     workers = (
         1 if config.executor.kind == "inline" else config.executor.num_cpus or os.cpu_count() or 1

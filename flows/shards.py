@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from flows.bench import Bench
+from sim_core.errors import WorkerDied
 from sim_core.results import Execution
 from sim_core.simulate import RunSpec
-from tasks.executors import Executor, WorkerDied
+from tasks.executors import Executor
 from tasks.show_in_prefect import ProgressArtifact
 from tasks.simulate_shard import Shard, Workbench, simulate_shard
 

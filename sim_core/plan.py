@@ -82,6 +82,7 @@ def plan_runs(config: ExperimentConfig, points: Sequence[Point]) -> Plan:
                 detail=config.ledger.detail,
                 checkpoint_every=config.checkpoint.every,
                 max_seconds=config.limits.max_seconds,
+                memory_mb=config.limits.memory_mb,
                 network_shards=config.executor.network_shards,
             )
             runs.append(PlannedRun(index, spec))

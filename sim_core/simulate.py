@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from sim_core.checkpoint import decode, encode
 from sim_core.config import ModelConfig
-from sim_core.errors import QuorumlabError, RunTimeout
+from sim_core.errors import QuorumlabError, RunTimeout, RunTooLarge
 from sim_core.ledger.blocks import KEPT, Block, Entries
 from sim_core.metrics import Metrics, summarise
-from sim_core.model import NetworkModel
 from sim_core.randomness import Streams
 from sim_core.shard import Shards
+from sim_core.simulated_network import SimulatedNetwork
 from sim_core.state import State
 
 
@@ -35,6 +35,8 @@ class RunSpec:
     detail: str = "decisions"
     checkpoint_every: int = 10
     max_seconds: float = 300.0
+    memory_mb: int | None = None
+    """Resident MiB of its process above which the run is stopped; None never stops it."""
     network_shards: int = 1
     """Shards that the network is cut into, where the executor can."""
 
@@ -49,7 +51,7 @@ class Resources:
 
 
 OpenRunShards = Callable[[RunSpec, ModelConfig, Streams, NDArray[np.bool_], State | None], Shards]
-"""Makes the shards of a run's network, see `model.OpenShards`."""
+"""Makes the shards of a run's network, see `simulated_network.OpenShards`."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,25 @@ class Segment:
     resources: Resources
 
 
+def resident_mb() -> float:
+    """Return what this process has in memory now, in MiB."""
+    import psutil  # only where there is a limit: workers do without it
+
+    return float(psutil.Process().memory_info().rss) / 2**20
+
+
+def peak_rss_mb() -> float:
+    """Return the largest resident set of this process so far, in megabytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def simulate(
     spec: RunSpec,
     checkpoint: bytes | None = None,
     *,
     open_shards: OpenRunShards | None = None,
     clock: Callable[[], float] = time.monotonic,
+    resident: Callable[[], float] = resident_mb,
 ) -> Iterator[Segment]:
     """Yield the segments of a run from its start, or from a checkpoint of it.
 
@@ -86,11 +101,13 @@ def simulate(
         DataError: a data file is missing or damaged.
         CheckpointMismatch: the checkpoint is not one of this run.
         RunTimeout: the run took longer than `spec.max_seconds`.
+        RunTooLarge: after a segment that is not the last, its process holds more than
+            `spec.memory_mb`.
     """
     began = mark = clock()
     cpu_mark = time.process_time()
     state = None if checkpoint is None else decode(checkpoint, spec.run_key)
-    model = NetworkModel(
+    network = SimulatedNetwork(
         spec.config,
         seed=spec.seed,
         replicate=spec.replicate,
@@ -99,37 +116,33 @@ def simulate(
         open_shards=None if open_shards is None else partial(open_shards, spec),
     )
     horizon = spec.config.simulation.steps
-    try:
-        while True:
-            first = model.state.step
-            last = min(horizon, first - first % spec.checkpoint_every + spec.checkpoint_every)
-            blocks, rows = _advance(
-                model, spec, last, deadline=began + spec.max_seconds, clock=clock
-            )
-            now, cpu_now = clock(), time.process_time()
-            yield Segment(
-                run_key=spec.run_key,
-                first_step=first,
-                next_step=last,
-                head=model.state.head,
-                n_features=len(model.traffic.feature_names),
-                blocks=blocks,
-                rows=rows,
-                checkpoint=encode(model.collect(), spec.run_key),
-                summary=summarise(model.state, model.traffic.targets, horizon)
-                if last == horizon
-                else None,
-                resources=Resources(now - mark, cpu_now - cpu_mark, peak_rss_mb()),
-            )
-            if last == horizon:
-                return
-            mark, cpu_mark = now, cpu_now
-    finally:
-        model.close()
+    while True:
+        first = network.state.step
+        last = min(horizon, first - first % spec.checkpoint_every + spec.checkpoint_every)
+        blocks, rows = _advance(network, spec, last, deadline=began + spec.max_seconds, clock=clock)
+        now, cpu_now = clock(), time.process_time()
+        yield Segment(
+            run_key=spec.run_key,
+            first_step=first,
+            next_step=last,
+            head=network.state.head,
+            n_features=len(network.traffic.feature_names),
+            blocks=blocks,
+            rows=rows,
+            checkpoint=encode(network.collect(), spec.run_key),
+            summary=summarise(network.state, network.traffic.targets, horizon)
+            if last == horizon
+            else None,
+            resources=Resources(now - mark, cpu_now - cpu_mark, peak_rss_mb()),
+        )
+        if last == horizon:
+            return
+        _demand_room(spec, last, resident)
+        mark, cpu_mark = now, cpu_now
 
 
 def _advance(
-    model: NetworkModel,
+    network: SimulatedNetwork,
     spec: RunSpec,
     last: int,
     *,
@@ -139,24 +152,33 @@ def _advance(
     """Step to `last`; return the blocks, and the entries of the kinds that are kept."""
     blocks: list[Block] = []
     rows: dict[str, list[Entries]] = {kind: [] for kind in KEPT[spec.detail]}
-    while model.state.step < last:
-        model.step()
-        assert model.block is not None
-        blocks.append(model.block)
+    while network.state.step < last:
+        network.step()
+        assert network.block is not None
+        blocks.append(network.block)
         for kind, parts in rows.items():
-            parts.append(model.entries[kind])
+            parts.append(network.entries[kind])
         if clock() > deadline:
             raise RunTimeout(
                 f"run {spec.run_key[:12]} passed limits.max_seconds={spec.max_seconds:g} at step "
-                f"{model.state.step} of {spec.config.simulation.steps}"
+                f"{network.state.step} of {spec.config.simulation.steps}"
             )
     joined = {kind: np.concatenate(parts) for kind, parts in rows.items() if parts}
     return tuple(blocks), joined
 
 
-def peak_rss_mb() -> float:
-    """Return the largest resident set of this process so far, in megabytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def _demand_room(spec: RunSpec, step: int, resident: Callable[[], float]) -> None:
+    """Stop a run whose process has grown over its limit; the segment before has been handed on."""
+    if spec.memory_mb is None:
+        return
+    held = resident()
+    if held > spec.memory_mb:
+        raise RunTooLarge(
+            f"run {spec.run_key[:12]} was stopped at step {step} of "
+            f"{spec.config.simulation.steps}: its process held {held:,.0f} MiB, more than "
+            f"limits.memory_mb={spec.memory_mb}. The same command goes on from there with a "
+            "higher limit; fewer simulation.nodes or flows_per_node need less"
+        )
 
 
 @dataclass(frozen=True)

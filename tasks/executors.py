@@ -1,4 +1,4 @@
-"""Where runs are executed: in this process, or on Ray (the only Ray import).
+"""Where runs are executed: in this process, in worker processes, or on Ray (the only Ray import).
 
 Ray is called directly, one streaming task per shard, with no retries of its own: a dead worker is
 seen by whoever waits for the shard, who alone decides what runs again.
@@ -12,25 +12,20 @@ import secrets
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, Protocol
 
 from sim_core.config import ExecutorConfig, ModelConfig
-from sim_core.errors import QuorumlabError, Unavailable
+from sim_core.errors import Unavailable, WorkerDied
 from sim_core.ledger.blocks import KEPT
-from sim_core.model import NetworkModel
 from sim_core.randomness import Streams
 from sim_core.shard import Shards
 from sim_core.sharding import ShardReplica, ShardSpec, open_sharded
 from sim_core.simulate import Job, RunError, RunSpec, Segment, simulate_jobs
+from sim_core.simulated_network import SimulatedNetwork
 from sim_core.state import State
-
-SEGMENTS_AHEAD = 4
-"""Segments that a worker may be ahead of the driver before it waits."""
-
-
-class WorkerDied(QuorumlabError):
-    """The process that executed a shard is gone."""
+from tasks.worker import SEGMENTS_AHEAD
+from tasks.worker_pool import ProcessExecutor
 
 
 class Executor(Protocol):
@@ -93,7 +88,9 @@ def simulate_in_shards(jobs: Sequence[Job]) -> Iterator[Segment | RunError]:
 
 
 @contextmanager
-def open_network(config: ModelConfig, n_shards: int, *, seed: int = 1) -> Iterator[NetworkModel]:
+def open_network(
+    config: ModelConfig, n_shards: int, *, seed: int = 1
+) -> Iterator[SimulatedNetwork]:
     """Give one network whose nodes are cut over Ray actors, on a Ray of its own.
 
     Raises:
@@ -115,11 +112,9 @@ def open_network(config: ModelConfig, n_shards: int, *, seed: int = 1) -> Iterat
             open_remote=lambda part: _RayRemote(ray, part),
         )
 
-    model = NetworkModel(config, seed=seed, open_shards=open_shards)
     try:
-        yield model
+        yield SimulatedNetwork(config, seed=seed, open_shards=open_shards)
     finally:
-        model.close()
         ray.shutdown()
 
 
@@ -162,11 +157,25 @@ def open_executor(config: ExecutorConfig) -> Iterator[Executor]:
     """Give the executor that the configuration names, for as long as it is needed.
 
     Raises:
-        Unavailable: Ray does not start.
+        Unavailable: Ray or a worker process does not start.
     """
     if config.kind == "inline":
         yield InlineExecutor()
-        return
+    elif config.kind == "processes":
+        with closing(_start_workers(config)) as executor:
+            yield executor
+    else:
+        with _ray_executor(config) as on_ray:
+            yield on_ray
+
+
+def _start_workers(config: ExecutorConfig) -> ProcessExecutor:
+    n_workers = config.num_cpus or os.cpu_count() or 1
+    return ProcessExecutor(n_workers, config.max_in_flight or n_workers + 1, config.nice)
+
+
+@contextmanager
+def _ray_executor(config: ExecutorConfig) -> Iterator[RayExecutor]:
     start_ray(config)
     _take_back_sigterm()
     import ray

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from sim_core.config import ModelConfig, NabTraffic
@@ -190,6 +189,8 @@ def _read_windows(path: Path, key: str) -> list[tuple[int, int]]:
 
     The file may hold more streams than are known here, as the one of the benchmark does.
     """
+    import pandas as pd  # half a second and 60 MB that no other traffic needs
+
     published = NAB.file(WINDOWS)
     try:
         content = kept_keys(path.read_bytes(), published.keys)

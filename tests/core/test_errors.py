@@ -20,6 +20,8 @@ EXIT_CODES = {
     "OwnershipLost": 130,
     "RunFailed": 1,
     "RunTimeout": 1,
+    "RunTooLarge": 1,
+    "WorkerDied": 1,
     "CheckpointMismatch": 1,
     "ChainBroken": 1,
 }

@@ -16,6 +16,7 @@ from sim_core.agents import NodeAgent
 from sim_core.errors import RunTimeout
 from sim_core.model import NetworkModel
 from sim_core.simulate import simulate
+from sim_core.simulated_network import SimulatedNetwork
 
 MakeModel = Callable[..., NetworkModel]
 LIVELY: dict[str, Any] = {
@@ -130,28 +131,28 @@ def test_closed_model_is_freed(make_config: Callable[..., Any], with_agents: boo
     assert arrays() is None
 
 
-def test_simulated_runs_leave_no_model_behind(make_spec: Callable[..., Any]):
-    def models() -> int:
+def test_simulated_runs_leave_no_network_behind(make_spec: Callable[..., Any]):
+    def networks() -> int:
         gc.collect()
-        return sum(isinstance(thing, NetworkModel) for thing in gc.get_objects())
+        return sum(isinstance(thing, SimulatedNetwork) for thing in gc.get_objects())
 
-    before, ids = models(), len(mesa.Agent._ids)
+    before = networks()
     list(simulate(make_spec()))
     next(iter(simulate(make_spec())))  # left before its end
-    assert models() == before
-    assert len(mesa.Agent._ids) == ids
-
-
-def test_every_run_closes_its_model(make_spec: Callable[..., Any], monkeypatch: pytest.MonkeyPatch):
-    closed: list[int] = []
-    monkeypatch.setattr(NetworkModel, "close", lambda self: closed.append(self.steps))
-    list(simulate(make_spec(checkpoint_every=4)))
-    left = simulate(make_spec(checkpoint_every=4))
-    next(left)
-    left.close()
     with pytest.raises(RunTimeout):
         list(simulate(replace(make_spec(), max_seconds=-1.0)))
-    assert closed == [12, 4, 1]
+    assert networks() == before
+
+
+def test_network_without_mesa_makes_the_same_steps(make_config: Callable[..., Any]):
+    config = make_config(**LIVELY)
+    plain, view = SimulatedNetwork(config, seed=3), NetworkModel(config, seed=3)
+    for _ in range(12):
+        plain.step()
+        view.step()
+        assert plain.block == view.block
+        assert plain.state.head == view.state.head
+    view.close()
 
 
 # --- neighbours, inboxes, alerts ----------------------------------------------------------

@@ -16,10 +16,11 @@ import pytest
 
 import sim_core
 from sim_core.checkpoint import decode, encode
-from sim_core.errors import CheckpointMismatch, QuorumlabError, RunTimeout
+from sim_core.errors import CheckpointMismatch, QuorumlabError, RunTimeout, RunTooLarge
 from sim_core.ledger.blocks import KINDS
 from sim_core.model import NetworkModel
-from sim_core.simulate import RunError, RunSpec, Segment, simulate, simulate_jobs
+from sim_core.simulate import RunError, RunSpec, Segment, resident_mb, simulate, simulate_jobs
+from sim_core.simulated_network import SimulatedNetwork
 
 MakeSpec = Callable[..., RunSpec]
 N_STEPS = 14
@@ -190,6 +191,26 @@ def test_run_that_takes_too_long_ends_with_its_step(make_spec: MakeSpec):
         list(segments)
 
 
+def test_run_whose_process_is_too_large_ends_after_its_segment(make_spec: MakeSpec):
+    sizes = iter([100.0, 101.5])
+    spec = dataclasses.replace(specify(make_spec, "defaults"), memory_mb=100)
+    segments = simulate(spec, resident=lambda: next(sizes))
+    assert [next(segments).next_step, next(segments).next_step] == [4, 8]
+    with pytest.raises(RunTooLarge, match=r"step 8 of 14: .* 102 MiB.*limits\.memory_mb=100\."):
+        next(segments)
+
+
+def test_memory_limit_counts_what_the_process_really_holds(make_spec: MakeSpec):
+    spec = specify(make_spec, "defaults")
+    enough = dataclasses.replace(spec, memory_mb=int(resident_mb()) + 500)
+    held = np.ones(100 << 20, dtype=np.uint8)
+    results = list(simulate_jobs([(dataclasses.replace(spec, memory_mb=64), None), (enough, None)]))
+    assert held.all()
+    assert [r.next_step for r in results if isinstance(r, Segment)] == [4, 4, 8, 12, 14]
+    (error,) = [r for r in results if isinstance(r, RunError)]
+    assert "its process held" in error.message
+
+
 def test_failed_run_stops_no_other(make_spec: MakeSpec):
     good, bad = specify(make_spec, "defaults"), make_spec(replicate=1)
     late = dataclasses.replace(make_spec(replicate=2), max_seconds=-1.0)
@@ -205,11 +226,11 @@ def test_failed_run_stops_no_other(make_spec: MakeSpec):
 def test_error_that_nobody_foresaw_is_that_runs_result(
     make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ):
-    def fail(self: NetworkModel) -> None:
+    def fail(self: SimulatedNetwork) -> None:
         raise ZeroDivisionError("once in a while")
 
     assert not issubclass(ZeroDivisionError, QuorumlabError)
-    monkeypatch.setattr(NetworkModel, "step", fail)
+    monkeypatch.setattr(SimulatedNetwork, "step", fail)
     (error,) = simulate_jobs([(make_spec(), None)])
     assert isinstance(error, RunError)
     assert error.message == "ZeroDivisionError: once in a while"

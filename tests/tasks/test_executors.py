@@ -1,0 +1,249 @@
+"""Executors: the same results, and what happens when workers, driver or patience end."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from typing import Any
+
+import psutil
+import pytest
+
+from sim_core.config import ExecutorConfig
+from sim_core.errors import Interrupted, Unavailable, WorkerDied
+from sim_core.simulate import Job, RunError, RunSpec, Segment
+from tasks.executors import open_executor
+from tasks.worker import SEGMENTS_AHEAD
+from tasks.worker_pool import ProcessExecutor, Worker
+
+MakeSpec = Callable[..., RunSpec]
+PATIENCE_SECONDS = 120
+"""After which something that should happen at once is taken not to happen."""
+LONG: dict[str, Any] = {"simulation": {"steps": 100_000}}
+
+
+def jobs_of(make_spec: MakeSpec) -> list[Job]:
+    kinds: list[dict[str, Any]] = [
+        {"adversary": {"kind": "poisoner", "count": 2}},
+        {"detector": {"kind": "mahalanobis"}, "topology": {"kind": "scale_free"}},
+        {"dissemination": {"kind": "push"}, "consensus": {"kind": "bft"}},
+    ]
+    return [(make_spec(replicate=n, detail="all", **k), None) for n, k in enumerate(kinds)]
+
+
+def content(item: Segment | RunError) -> Any:
+    """Return everything of a segment that a result consists of."""
+    assert isinstance(item, Segment), item
+    rows = {kind: entries.tobytes() for kind, entries in item.rows.items()}
+    return item.run_key, item.first_step, item.head, rows, item.checkpoint, item.summary
+
+
+@pytest.fixture
+def pool() -> Iterator[ProcessExecutor]:
+    with closing(ProcessExecutor(1, 2)) as executor:
+        yield executor
+
+
+def test_executors_give_the_same_segments(make_spec: MakeSpec) -> None:
+    jobs = jobs_of(make_spec)
+    found = []
+    for how in (
+        ExecutorConfig(kind="inline"),
+        ExecutorConfig(kind="processes", num_cpus=1, nice=3),
+        ExecutorConfig(kind="processes", num_cpus=2),
+        ExecutorConfig(kind="ray_local", num_cpus=1),
+    ):
+        with open_executor(how) as executor:
+            found.append([content(item) for item in executor.execute(jobs)])
+            resumed = [(spec, found[-1][3 * n][4]) for n, (spec, _) in enumerate(jobs)]
+            found[-1] += [content(item) for item in executor.execute(resumed)]
+    assert len(found[0]) == 3 * 3 + 3 * 2
+    assert found[0] == found[1] == found[2] == found[3]
+
+
+def test_shards_are_executed_side_by_side_by_workers_that_stay(make_spec: MakeSpec) -> None:
+    with closing(ProcessExecutor(2, 3)) as pool:
+        first, second = (pool.execute([(make_spec(replicate=n, **LONG), None)]) for n in (0, 1))
+        assert isinstance(next(first), Segment)
+        assert isinstance(next(second), Segment)
+        assert len(set(pool.pids())) == 2
+        first.close()
+        second.close()
+
+
+def test_a_worker_executes_shard_after_shard(pool: ProcessExecutor, make_spec: MakeSpec) -> None:
+    used = set()
+    for replicate in range(3):
+        items = pool.execute([(make_spec(replicate=replicate), None)])
+        next(items)
+        used |= set(pool.pids())
+        assert len(list(items)) == 2
+    assert len(used) == 1
+
+
+def test_a_killed_worker_is_seen_and_another_takes_its_place(
+    pool: ProcessExecutor, make_spec: MakeSpec
+) -> None:
+    items = pool.execute([(make_spec(**LONG), None)])
+    next(items)
+    (pid,) = pool.pids()
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(WorkerDied, match=rf"worker process {pid} was killed by SIGKILL"):
+        for _ in items:
+            pass
+    assert pool.pids() == []
+    assert len(list(pool.execute([(make_spec(), None)]))) == 3
+
+
+def test_a_worker_that_died_idle_is_replaced(pool: ProcessExecutor, make_spec: MakeSpec) -> None:
+    items = pool.execute([(make_spec(), None)])
+    next(items)
+    worker = psutil.Process(*pool.pids())
+    list(items)
+    worker.kill()
+    while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:
+        pass
+    assert len(list(pool.execute([(make_spec(), None)]))) == 3
+
+
+def test_a_worker_that_breaks_says_why(pool: ProcessExecutor, make_spec: MakeSpec) -> None:
+    broken: Any = [("no spec", "no checkpoint", "and one too many")]
+    with pytest.raises(WorkerDied, match=r"ended with exit code 1: ValueError: too many values"):
+        list(pool.execute(broken))
+
+
+def test_workers_end_with_a_driver_that_was_killed() -> None:
+    script = """
+import sys
+from sim_core.config import ModelConfig
+from sim_core.simulate import RunSpec
+from tasks.worker_pool import ProcessExecutor
+pool = ProcessExecutor(2, 2)
+config = ModelConfig.model_validate({"simulation": {"nodes": 8, "steps": 100_000}})
+runs = [pool.execute([(RunSpec("00" * 32, config, 1, n), None)]) for n in range(2)]
+for segments in runs:
+    next(segments)
+print(*pool.pids(), flush=True)
+sys.stdin.read()
+"""
+    driver = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with driver:
+        assert driver.stdout is not None
+        workers = [psutil.Process(int(pid)) for pid in driver.stdout.readline().split()]
+        assert len(workers) == 2
+        driver.kill()
+        driver.wait()
+        gone, alive = psutil.wait_procs(workers, timeout=PATIENCE_SECONDS)
+    for worker in alive:
+        worker.kill()
+    assert (len(gone), alive) == (2, [])
+
+
+def test_a_worker_waits_when_it_is_a_few_segments_ahead(make_spec: MakeSpec) -> None:
+    worker = Worker(nice=0)
+    try:
+        worker._socket.send([(make_spec(**LONG), None)])
+        for _ in range(SEGMENTS_AHEAD):
+            assert isinstance(worker._socket.recv(), Segment)
+        assert not worker._socket.poll(1.0), "it went on although nothing was taken"
+        worker._socket.send(None)
+        assert isinstance(worker._socket.recv(), Segment)
+    finally:
+        worker.close()
+
+
+def test_a_shard_that_is_left_frees_its_worker(pool: ProcessExecutor, make_spec: MakeSpec) -> None:
+    items = pool.execute([(make_spec(**LONG), None)])
+    next(items)
+    left = psutil.Process(*pool.pids())
+    items.close()
+    assert not left.is_running()
+    assert len(list(pool.execute([(make_spec(), None)]))) == 3
+
+
+def test_closing_tells_those_who_work_and_those_who_wait(make_spec: MakeSpec) -> None:
+    pool = ProcessExecutor(1, 2)
+    heard: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+    begun = threading.Event()
+
+    def follow(jobs: Sequence[Job]) -> None:
+        try:
+            for _ in pool.execute(jobs):
+                begun.set()
+        except Interrupted as error:
+            heard.put(error)
+
+    threads = [
+        threading.Thread(target=follow, args=([(make_spec(replicate=n, **LONG), None)],))
+        for n in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    assert begun.wait(PATIENCE_SECONDS)
+    (pid,) = pool.pids()
+    pool.close()
+    for thread in threads:
+        thread.join(PATIENCE_SECONDS)
+        assert not thread.is_alive()
+    assert heard.qsize() == 3
+    assert not psutil.pid_exists(pid)
+    with pytest.raises(Interrupted):
+        next(pool.execute([(make_spec(), None)]))
+
+
+def test_limits_of_a_run_stop_no_other(pool: ProcessExecutor, make_spec: MakeSpec) -> None:
+    late = dataclasses.replace(make_spec(replicate=1), max_seconds=1e-9)
+    large = dataclasses.replace(make_spec(replicate=2), memory_mb=64)
+    items = list(pool.execute([(late, None), (large, None), (make_spec(), None)]))
+    errors = {item.run_key: item.message for item in items if isinstance(item, RunError)}
+    assert "limits.max_seconds=1e-09" in errors[late.run_key]
+    assert "limits.memory_mb=64" in errors[large.run_key]
+    assert sum(isinstance(item, Segment) for item in items) == 1 + 3
+
+
+def test_workers_stand_back_and_hear_no_ctrl_c(make_spec: MakeSpec) -> None:
+    with closing(ProcessExecutor(1, 1, nice=7)) as pool:
+        items = pool.execute([(make_spec(**LONG), None)])
+        next(items)
+        (pid,) = pool.pids()
+        assert psutil.Process(pid).nice() == min(psutil.Process().nice() + 7, 19)
+        assert os.getsid(pid) == pid
+        assert os.getsid(pid) != os.getsid(0)
+        items.close()
+
+
+def test_program_that_cannot_be_started_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(Unavailable, match=r"no worker process can be started: .*/nowhere/python"):
+        ProcessExecutor(1, 1)
+
+
+def test_a_worker_loads_only_what_a_run_needs() -> None:
+    script = """
+import sys
+from tasks.worker import load_numba_without_scipy, simulate_jobs
+from sim_core.config import ModelConfig
+from sim_core.simulate import RunSpec
+load_numba_without_scipy()
+config = ModelConfig.model_validate({"simulation": {"nodes": 8, "steps": 12}})
+(_, segment) = simulate_jobs([(RunSpec("00" * 32, config, 1, 0), None)])
+assert segment.summary is not None
+print(*sorted(sys.modules))
+import scipy.linalg.cython_blas
+"""
+    process = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    loaded = set(process.stdout.split())
+    unneeded = ("mesa", "pandas", "pyarrow", "networkx", "scipy.linalg", "sqlalchemy", "prefect")
+    assert not loaded & {*unneeded, "ray", "mlflow", "psutil", "sim_core.model", "sim_core.agents"}
