@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 
 from sim_core.config.base import Frozen, Name, Positive
 from sim_core.config.explain import describe_validation
+from sim_core.config.ledger import LedgerConfig, SqliteLedger
 from sim_core.config.model import ModelConfig
 from sim_core.errors import ConfigurationError
 
@@ -57,16 +58,6 @@ class LimitsConfig(Frozen):
     """Times a run is tried when its worker dies."""
 
 
-class LedgerConfig(Frozen):
-    """Where and in which detail the ledger is kept."""
-
-    kind: Literal["sqlite"] = "sqlite"
-    detail: Literal["decisions", "votes", "alerts", "all"] = "decisions"
-    """Rows that are kept; hashes cover all kinds whatever is kept."""
-    synchronous: Literal["NORMAL", "FULL"] = "NORMAL"
-    """SQLite's synchronous: NORMAL survives a killed process, FULL a loss of power too."""
-
-
 class ValidationConfig(Frozen):
     """What happens to runs whose ledger breaks the protocol."""
 
@@ -109,7 +100,7 @@ class ExperimentConfig(ModelConfig):
     cost: CostConfig = CostConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     limits: LimitsConfig = LimitsConfig()
-    ledger: LedgerConfig = LedgerConfig()
+    ledger: LedgerConfig = SqliteLedger()
     validation: ValidationConfig = ValidationConfig()
     tracking: TrackingConfig = TrackingConfig()
     executor: ExecutorConfig = ExecutorConfig()
