@@ -71,7 +71,9 @@ def _setting(run: Mapping[str, Any], group: str, key: str) -> str:
 
 # --- parts of queries: `r` is a run of the batch, `e` an entry of it ------------------------
 
-COUNT = f"BETWEEN 0 AND {2**63 - 1}"  # bounded above, because text is larger than any number
+LARGEST = 10**15
+"""More than any count of a step, and so little that sums over steps stay whole numbers."""
+COUNT = f"BETWEEN 0 AND {LARGEST}"
 SCORE = "BETWEEN 0 AND 1e300 AND CAST(e.score AS TEXT) NOT IN ('Inf', 'Infinity')"
 NODE = "BETWEEN 0 AND r.n_nodes - 1"
 FLOW = "BETWEEN 0 AND r.flows_per_node - 1"
@@ -252,9 +254,13 @@ def metrics_where(wrong: str, values: str) -> str:
 
 
 def sums_where(wrong: str, values: str, **sums: str) -> str:
-    """Return the query for steps whose running sums over metrics satisfy a condition."""
+    """Return the query for steps whose running sums over metrics satisfy a condition.
+
+    Values out of range are another query's; they would be more than a sum can hold.
+    """
     running = ", ".join(
-        f"sum({column}) OVER (PARTITION BY e.run ORDER BY e.step) AS {name}"
+        f"sum(CASE WHEN {column} BETWEEN {-LARGEST} AND {LARGEST} THEN {column} END) "
+        f"OVER (PARTITION BY e.run ORDER BY e.step) AS {name}"
         for name, column in sums.items()
     )
     return f"""

@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, case, func, select
 
 from sim_core.adversaries import Ballot, choose_liars, joined_nodes
 from sim_core.config import ModelConfig
 from sim_core.consensus import Outcome, Tally, decide, draw_voters, vote_weights
 from sim_core.ledger.blocks import KEPT, METRIC_COUNTS, unpack_ballots
+from sim_core.ledger.checks import LARGEST
 from sim_core.ledger.store import Ledger
 from sim_core.ledger.tables import ENTRY_TABLES
 from sim_core.ledger.verify import stored_config, streamed, verify_run
@@ -294,7 +295,9 @@ def _ballots_of_votes(connection: Connection, run: Run, part: Decisions) -> NDAr
 
 def summary(ledger: Ledger, run: Run) -> Iterator[Compared]:
     """Yield the metrics that follow from the steps' counts, and those of the stored summary."""
-    sums = select(*(func.coalesce(func.sum(METRICS.c[name]), 0) for name in METRIC_COUNTS)).where(
+    columns = (METRICS.c[name] for name in METRIC_COUNTS)
+    within = (case((column.between(-LARGEST, LARGEST), column)) for column in columns)
+    sums = select(*(func.coalesce(func.sum(count), 0) for count in within)).where(
         METRICS.c.run == run["id"],
         METRICS.c.step >= run["config"]["metrics"]["from_step"],
         METRICS.c.step < run["horizon"],

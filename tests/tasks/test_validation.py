@@ -11,12 +11,16 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine
 
+from sim_core.checkpoint import CheckpointFolder
 from sim_core.consensus import Outcome
 from sim_core.errors import QuorumlabError
-from sim_core.ledger.blocks import METRIC_COUNTS
+from sim_core.ledger.blocks import METRIC_COUNTS, METRIC_VALUES
 from sim_core.ledger.checks import ALLOWED, COUNTED, QUERIES, Query, batch_query
 from sim_core.ledger.comparisons import SUMMED, summary
+from sim_core.ledger.store import Ledger
+from sim_core.ledger.tables import BLOCKS, ENTRY_TABLES
 from tasks.validate_ledger import (
     EXPECTATIONS,
     RUNS_AT_ONCE,
@@ -26,6 +30,7 @@ from tasks.validate_ledger import (
     validate_experiment,
 )
 from tests.ledger_tools import execute, open_ledger, rechain, register, run_specs
+from tests.postgres import Postgres, copy_ledger
 
 Change = Callable[[sqlite3.Connection, int], None]
 
@@ -86,6 +91,27 @@ def validate(database: Path, experiment: str = "e") -> ValidationReport:
         return validate_experiment(ledger, experiment)
     finally:
         ledger.engine.dispose()
+
+
+def validate_copy(database: Path, postgres: Postgres, experiment: str = "e") -> ValidationReport:
+    """Validate a copy of a ledger in PostgreSQL."""
+    url = postgres.create()
+    copy_ledger(database, url)
+    engine = create_engine(url)
+    try:
+        ledger = Ledger(engine, CheckpointFolder(database.parent / "checkpoints"))
+        return validate_experiment(ledger, experiment)
+    finally:
+        engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"], scope="session")
+def validated(request: pytest.FixtureRequest) -> Callable[[Path], ValidationReport]:
+    """Return a function that validates a ledger, in the database that it is in or in PostgreSQL."""
+    if request.param == "sqlite":
+        return validate
+    postgres = request.getfixturevalue("postgres")
+    return lambda database: validate_copy(database, postgres)
 
 
 def keys(database: Path) -> list[str]:
@@ -362,10 +388,11 @@ def metrics_plus(**amounts: int) -> Change:
 
 
 def one(table: str, change: str) -> Change:
-    """Return a change of one row of a table."""
+    """Return a change of the first row of a table after step 5."""
+    key = ", ".join(column.name for column in (ENTRY_TABLES | {"block": BLOCKS})[table].primary_key)
     return sql(
-        f"UPDATE {table} SET {change} "
-        f"WHERE rowid = (SELECT min(rowid) FROM {table} WHERE run = ? AND step > 5)"
+        f"UPDATE {table} SET {change} WHERE ({key}) = "
+        f"(SELECT {key} FROM {table} WHERE run = ? AND step > 5 ORDER BY {key} LIMIT 1)"
     )
 
 
@@ -447,14 +474,52 @@ CORRUPTIONS: dict[str, tuple[str, Change]] = {
 }
 
 
+def cloned(db: sqlite3.Connection, run: int, key: str) -> None:
+    """Insert the first run once more, under another number and key."""
+    for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+        columns = [column[1] for column in db.execute(f"PRAGMA table_info({table})")]
+        own = "id" if table == "run" else "run"
+        if own in columns:
+            other = {own: str(run), "run_key": f"'{key}'"}
+            values = ", ".join(other.get(column, f'"{column}"') for column in columns)
+            db.execute(f"INSERT INTO {table} SELECT {values} FROM {table} WHERE {own} = 1")
+
+
+def key_of(name: str) -> str:
+    """Return the key of the run that is corrupted in this way."""
+    return f"{list(CORRUPTIONS).index(name) + 1:064x}"
+
+
+@pytest.fixture(scope="module")
+def corrupted(sound: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ledger with the two sound runs, and one more for each of CORRUPTIONS."""
+    database = tmp_path_factory.mktemp("corrupted") / "ledger.db"
+    shutil.copy(sound, database)
+    for run, (name, (_, change)) in enumerate(CORRUPTIONS.items(), 3):
+        with closing(sqlite3.connect(database)) as db, db:
+            cloned(db, run, key_of(name))
+            before = db.total_changes
+            change(db, run)
+            assert db.total_changes > before, "nothing was changed"
+        rechain(database, key_of(name))
+    return database
+
+
+@pytest.fixture(scope="module")
+def found(
+    corrupted: Path, validated: Callable[[Path], ValidationReport]
+) -> dict[str, dict[str, str]]:
+    """Return what is wrong with each corrupted run: expectations and details."""
+    failures: dict[str, dict[str, str]] = {key_of(name): {} for name in CORRUPTIONS}
+    for failure in validated(corrupted).failed:  # a KeyError is a sound run that is blamed
+        failures[failure.run_id][failure.expectation] = failure.detail
+    return failures
+
+
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_broken_rule_is_named_with_its_run(tmp_path: Path, sound: Path, name: str) -> None:
-    expectation, change = CORRUPTIONS[name]
-    database = broken(sound, tmp_path, change)
-    report = validate(database)
-    named = {failure.expectation for failure in report.failed}
-    assert not report.success
-    assert {failure.run_id for failure in report.failed} == {keys(database)[0]}
+def test_broken_rule_is_named_with_its_run(found: dict[str, dict[str, str]], name: str) -> None:
+    expectation, _ = CORRUPTIONS[name]
+    named = found[key_of(name)]
     assert expectation in named
     strays = expectation == "entries of committed steps only"  # rows outside of the chain
     assert strays == (CHAIN in named), "only the meaning of the rows is wrong, not their hashes"
@@ -465,10 +530,9 @@ def test_every_expectation_is_broken_by_a_test() -> None:
 
 
 @pytest.mark.parametrize("name", ["confirmed below quorum", "outcome flipped", "vote flipped"])
-def test_consistent_lie_breaks_one_rule_alone(tmp_path: Path, sound: Path, name: str) -> None:
-    expectation, change = CORRUPTIONS[name]
-    [failure] = validate(broken(sound, tmp_path, change)).failed
-    assert failure.expectation == expectation
+def test_consistent_lie_breaks_one_rule_alone(found: dict[str, dict[str, str]], name: str) -> None:
+    expectation, _ = CORRUPTIONS[name]
+    assert list(found[key_of(name)]) == [expectation]
 
 
 # --- seats and weights ----------------------------------------------------------------------
@@ -620,6 +684,33 @@ def test_decisions_of_a_step_are_weighed_together_however_they_are_read(
         assert validate(database).success
 
 
+@pytest.mark.parametrize("value", [2**63 - 1, -(2**63)])
+def test_values_at_the_end_of_their_type_are_a_finding_and_no_crash(
+    tmp_path: Path, sound: Path, validated: Callable[[Path], ValidationReport], value: int
+) -> None:
+    """Sums of them are more than the databases' whole numbers."""
+
+    def change(db: sqlite3.Connection, run: int) -> None:
+        for table, spared in (
+            ("metrics", ("run", "step")),
+            ("decision", ("run", "step", "proposal")),
+        ):
+            names = [name for name, *_ in db.execute(f"SELECT * FROM {table}").description]
+            columns = [c for c in names if c not in spared and c not in (*METRIC_VALUES, "ballots")]
+            changes = ", ".join(f"{column} = {value}" for column in columns)
+            db.execute(f"UPDATE {table} SET {changes} WHERE run = ?", (run,))
+        db.execute("UPDATE proposal SET is_true = ? WHERE run = ?", (value, run))
+        for table, column in (("proposal", "proposal"), ("vote", "step"), ("decision", "step")):
+            proposal = f"proposal = (SELECT max(proposal) FROM {table} WHERE run = {run})"
+            db.execute(f"UPDATE {table} SET {column} = {value} WHERE run = {run} AND {proposal}")
+
+    database = broken(sound, tmp_path, change, rechained=False)
+    report = validated(database)
+    assert {failure.run_id for failure in report.failed} == {keys(database)[0]}
+    named = {failure.expectation for failure in report.failed}
+    assert named >= {f"{kind} values in range" for kind in ("proposal", "decision", "metrics")}
+
+
 def test_proposer_that_is_no_node_is_a_finding_and_no_crash(
     tmp_path: Path, colluding: Path
 ) -> None:
@@ -694,10 +785,9 @@ def test_unreadable_rows_are_a_finding_and_no_crash(
         ("pending miscounted", r"step 9, pending is \d+, expected \d+"),
     ],
 )
-def test_failure_gives_evidence(tmp_path: Path, sound: Path, name: str, pattern: str) -> None:
-    expectation, change = CORRUPTIONS[name]
-    failed = validate(broken(sound, tmp_path, change)).failed
-    [detail] = [f.detail for f in failed if f.expectation == expectation]
+def test_failure_gives_evidence(found: dict[str, dict[str, str]], name: str, pattern: str) -> None:
+    expectation, _ = CORRUPTIONS[name]
+    detail = found[key_of(name)][expectation]
     assert re.fullmatch(pattern, detail), detail
 
 
