@@ -15,8 +15,13 @@ from itertools import count
 from pathlib import Path
 
 import psycopg
-from sqlalchemy import create_engine, select
+from sqlalchemy import Engine, create_engine, select
 from sqlmodel import SQLModel
+
+from sim_core.config import PostgresLedger
+from sim_core.ledger.bulk import insert_rows
+from sim_core.ledger.engine import open_engine
+from sim_core.ledger.tables import BLOCKS, ENTRY_TABLES
 
 PROGRAMS = ("initdb", "pg_ctl")
 HOW_TO_INSTALL = "PostgreSQL is not installed (Debian: apt-get install postgresql)"
@@ -149,16 +154,22 @@ def free_port() -> int:
     return port
 
 
+def open_postgres(url: str) -> Engine:
+    """Return an engine on the ledger in a database, which is made if it is not there."""
+    return open_engine(Path("unused"), PostgresLedger(url=url))
+
+
 def copy_ledger(source: Path, url: str) -> None:
-    """Copy the rows of a ledger in SQLite into a new database, table by table."""
-    old, new = create_engine(f"sqlite:///{source}"), create_engine(url)
+    """Copy the rows of a ledger in SQLite into an empty database, table by table."""
+    old, new = create_engine(f"sqlite:///{source}"), open_postgres(url)
     try:
         with old.connect() as reading, new.begin() as writing:
-            SQLModel.metadata.create_all(writing)
             for table in SQLModel.metadata.sorted_tables:
-                rows = [dict(row) for row in reading.execute(select(table)).mappings()]
-                if rows:
-                    writing.execute(table.insert(), rows)
+                rows = reading.execute(select(table)).all()
+                if table in (BLOCKS, *ENTRY_TABLES.values()):
+                    insert_rows(writing, table, rows)
+                elif rows:
+                    writing.execute(table.insert(), [dict(row._mapping) for row in rows])
     finally:
         old.dispose()
         new.dispose()
