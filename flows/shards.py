@@ -7,10 +7,14 @@ import math
 import queue
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
+
+from prefect import get_run_logger
 
 from flows.bench import Bench
 from sim_core.errors import WorkerDied
+from sim_core.ledger.writer import LedgerWriter
 from sim_core.results import Execution
 from sim_core.simulate import RunSpec
 from tasks.executors import Executor
@@ -45,9 +49,19 @@ def execute_shards(
         Interrupted: another driver has claimed a run.
         Unavailable: Ray is gone.
     """
+    with LedgerWriter(bench.ledger) as writer:
+        executions = _execute(bench, runs, executor, writer)
+    get_run_logger().info("ledger writer: %s", asdict(writer.counts))
+    return executions
+
+
+def _execute(
+    bench: Bench, runs: Sequence[RunSpec], executor: Executor, writer: LedgerWriter
+) -> dict[str, Execution]:
     count = ProgressCount(bench)
     workbench = Workbench(
         bench.ledger,
+        writer,
         bench.checkpoints,
         executor,
         count,

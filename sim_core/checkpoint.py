@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,12 @@ from sim_core.errors import CheckpointMismatch, CheckpointUnwritten
 from sim_core.faultpoints import reach
 from sim_core.state import State
 
-SCHEMA = 2
+SCHEMA = 3
+SMALL_ARRAY = 4096
+"""Bytes up to which nobody looks for zeros."""
+LARGEST_SPARSE_ARRAY = 1 << 30
+"""Bytes; a small file cannot ask for more memory."""
+PLACE = np.dtype("<i8")
 ALLOWED_DTYPES = frozenset(
     {"<f4", "<f8", "<i8", "<i4", "<i2", "|i1", "<u8", "<u4", "<u2", "|u1", "|b1"}
 )
@@ -30,12 +34,13 @@ LARGEST_ARRAY = 1 << 36
 
 
 class PackedArray(msgspec.Struct):
-    """One array: raw bytes, or zlib-compressed ones where most of it is zero."""
+    """One array: raw bytes; where most of it is zero, the places (int64) and values that are not."""
 
     dtype: str
     shape: list[int]
     data: bytes
-    is_compressed: bool
+    n_nonzero: int | None = None
+    """Number of places; None: the bytes are the array."""
 
 
 class Checkpoint(msgspec.Struct):
@@ -66,14 +71,7 @@ def decode(content: bytes, run_key: str, *, source: Path | str = "in memory") ->
         if found.run_key != run_key:
             raise CheckpointMismatch(source, expected=f"run {run_key}", found=found.run_key)
         return State.from_arrays({name: _unpack(part) for name, part in found.arrays.items()})
-    except (
-        msgspec.DecodeError,
-        zlib.error,
-        ValueError,
-        KeyError,
-        TypeError,
-        OverflowError,
-    ) as error:
+    except (msgspec.DecodeError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise CheckpointMismatch(
             source, expected="a state as this version writes it", found=repr(error)
         ) from error
@@ -81,29 +79,47 @@ def decode(content: bytes, run_key: str, *, source: Path | str = "in memory") ->
 
 def _pack(array: NDArray[Any]) -> PackedArray:
     array = np.asarray(array, order="C")  # ascontiguousarray would make numbers 1-dimensional
-    sparse = array.nbytes > 4096 and bool(np.count_nonzero(array) * 4 < array.size)
-    data = zlib.compress(array.data, 1) if sparse else array.tobytes()
-    return PackedArray(array.dtype.str, list(array.shape), data, sparse)
+    shape = list(array.shape)
+    flat = array.reshape(-1)
+    bits = flat.view(f"u{array.itemsize}")  # of which -0.0 has one
+    is_large = SMALL_ARRAY < array.nbytes <= LARGEST_SPARSE_ARRAY
+    n_nonzero = int(np.count_nonzero(bits)) if is_large else array.size
+    if n_nonzero * (PLACE.itemsize + array.itemsize) >= array.nbytes:
+        return PackedArray(array.dtype.str, shape, array.tobytes())
+    places = np.flatnonzero(bits).astype(PLACE)
+    data = places.tobytes() + flat[places].tobytes()
+    return PackedArray(array.dtype.str, shape, data, n_nonzero)
 
 
 def _unpack(part: PackedArray) -> NDArray[Any]:
     if part.dtype not in ALLOWED_DTYPES:
         raise ValueError(f"array of type {part.dtype!r}")
     dtype = np.dtype(part.dtype)
-    n_bytes = dtype.itemsize
+    n_items = 1
     for length in part.shape:
         if length < 0:
             raise ValueError(f"array of shape {part.shape}")
-        n_bytes *= length
-    if n_bytes > LARGEST_ARRAY:
-        raise ValueError(f"array of {n_bytes} bytes")
-    data = part.data
-    if part.is_compressed:
-        inflate = zlib.decompressobj()
-        data = inflate.decompress(data, n_bytes + 1)
-    if len(data) != n_bytes:
-        raise ValueError(f"{len(data)} bytes for an array of {n_bytes}")
-    return np.frombuffer(data, dtype=dtype).reshape(part.shape).copy()
+        n_items *= length
+    largest = LARGEST_ARRAY if part.n_nonzero is None else LARGEST_SPARSE_ARRAY
+    if n_items * dtype.itemsize > largest:
+        raise ValueError(f"array of {n_items * dtype.itemsize} bytes")
+    if part.n_nonzero is None:
+        return _values(part.data, dtype, n_items).reshape(part.shape).copy()
+    if not 0 <= part.n_nonzero <= n_items:
+        raise ValueError(f"{part.n_nonzero} values that are not zero, of {n_items}")
+    split = part.n_nonzero * PLACE.itemsize
+    places = _values(part.data[:split], PLACE, part.n_nonzero)
+    if len(places) and not 0 <= places.min() <= places.max() < n_items:
+        raise ValueError(f"a place outside of an array of {n_items}")
+    array = np.zeros(n_items, dtype=dtype)
+    array[places] = _values(part.data[split:], dtype, part.n_nonzero)
+    return array.reshape(part.shape)
+
+
+def _values(data: bytes, dtype: np.dtype[Any], n_items: int) -> NDArray[Any]:
+    if len(data) != n_items * dtype.itemsize:
+        raise ValueError(f"{len(data)} bytes for {n_items} values of {dtype.itemsize}")
+    return np.frombuffer(data, dtype=dtype)
 
 
 @dataclass(frozen=True)

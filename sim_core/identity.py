@@ -22,6 +22,7 @@ PARSE_ATTEMPTS = 100
 KEEPING = frozenset(
     [
         "agents.py",
+        "bounded_queue.py",
         "checkpoint.py",
         "config/__init__.py",
         "config/experiment.py",
@@ -60,6 +61,7 @@ KEEPING = frozenset(
         "ledger/tables.py",
         "ledger/transactions.py",
         "ledger/verify.py",
+        "ledger/writer.py",
     ]
 )
 """Modules that keep, check, compare and show what the model made, and never change it. A test makes

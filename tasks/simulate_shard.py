@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Protocol
 
@@ -14,12 +15,14 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from sim_core.checkpoint import CheckpointFolder, decode
-from sim_core.errors import CheckpointMismatch, Interrupted, QuorumlabError
+from sim_core.errors import CheckpointMismatch, Interrupted, OwnershipLost, QuorumlabError
 from sim_core.ledger.store import Claim, Ledger
+from sim_core.ledger.writer import LedgerWriter
 from sim_core.results import Execution
 from sim_core.simulate import Job, RunError, RunSpec, Segment
 
 FIRST_BACKOFF_SECONDS = 0.1
+LONGEST_BACKOFF_SECONDS = 10.0
 
 
 class Runner(Protocol):
@@ -52,6 +55,7 @@ class Workbench:
     def __init__(
         self,
         ledger: Ledger,
+        writer: LedgerWriter,
         checkpoints: CheckpointFolder,
         runner: Runner,
         listener: Listener,
@@ -60,6 +64,7 @@ class Workbench:
     ) -> None:
         """Keep the parts; `attempts` is how often a run is tried whose worker dies."""
         self.ledger = ledger
+        self.writer = writer
         self.checkpoints = checkpoints
         self.runner = runner
         self.listener = listener
@@ -84,27 +89,22 @@ class Shard:
 def simulate_shard(index: int, shard: Shard, workbench: Workbench) -> dict[str, Execution]:
     """Execute a shard's runs and commit their segments; return what was done for each run.
 
-    A run whose worker dies goes on from its last checkpoint, at most `attempts` times; then it
-    has failed, and the others go on.
+    A run whose worker dies goes on from its last checkpoint; one that gets nowhere in `attempts`
+    tries has failed, and the others go on.
     """
     logger = get_run_logger()
     done: dict[str, Execution] = {}
-    deaths: Counter[str] = Counter()
-    specs = list(shard.specs)
-    while specs:
+    reason = "whoever executed it died"
+    n_deaths = 0
+    while specs := [spec for spec in shard.specs if not _is_over(spec, done)]:
         try:
-            _attempt(specs, workbench, done)
+            _attempt(specs, workbench, done, reason)
         except workbench.worker_died as error:
-            specs = [spec for spec in specs if not _is_over(spec, done)]
-            if not specs:
-                break
-            victim = specs[0].run_key
-            deaths[victim] += 1
-            logger.warning("run %s, death %d: %s", victim[:12], deaths[victim], error)
-            workbench.listener.warn(f"run {victim[:12]}: {error}; it goes on from its checkpoint")
-            if deaths[victim] >= workbench.attempts:
-                _give_up(specs.pop(0), workbench, f"{error} ({deaths[victim]} times in this run)")
-            time.sleep(FIRST_BACKOFF_SECONDS * 2 ** (deaths[victim] - 1))
+            n_deaths += 1
+            reason = str(error)
+            logger.warning("shard %d, death %d: %s", index, n_deaths, error)
+            workbench.listener.warn(f"{error}; its runs go on from their checkpoints")
+            time.sleep(min(FIRST_BACKOFF_SECONDS * 2**n_deaths, LONGEST_BACKOFF_SECONDS))
         else:
             break
     logger.info("shard %d: %d runs", index, len(shard.specs))
@@ -116,31 +116,80 @@ def _is_over(spec: RunSpec, done: dict[str, Execution]) -> bool:
     return execution is not None and execution.is_over
 
 
-def _attempt(specs: Sequence[RunSpec], bench: Workbench, done: dict[str, Execution]) -> None:
+def _attempt(
+    specs: Sequence[RunSpec], bench: Workbench, done: dict[str, Execution], reason: str
+) -> None:
+    """Execute runs until they are over, or their worker dies; `reason` is why the last one did."""
     claims = {claim.run_key: claim for claim in bench.ledger.claim(specs)}
+    first = claims[specs[0].run_key]
+    if first.tries > bench.attempts:
+        _fail(first, f"{reason} ({first.tries - 1} times at step {first.steps})", bench, done)
+        specs = specs[1:]
     jobs: list[Job] = []
     for spec in specs:
         claim = claims[spec.run_key]
         start, checkpoint = load_checkpoint(claim, bench.checkpoints)
         jobs.append((replace(spec, detail=claim.detail), checkpoint))
         done[spec.run_key] = Execution(resumed_from_step=start)
+    commits = _Commits(bench, done)
     with closing(bench.runner.execute(jobs)) as items:  # type: ignore[type-var]
-        for item in items:
-            claim = claims[item.run_key]
-            if isinstance(item, RunError):
-                bench.ledger.fail(claim, item.message)
-                done[item.run_key] = done[item.run_key].advanced(0, is_over=True)
-                bench.listener.ended(item.run_key, item.message)
-                continue
-            bench.ledger.commit(claim, item)
+        try:
+            for item in items:
+                claim = claims[item.run_key]
+                if isinstance(item, RunError):
+                    commits.settle()
+                    _fail(claim, item.message, bench, done)
+                else:
+                    commits.add(claim, item)
+                if bench.stopping.is_set():
+                    raise Interrupted("the experiment was stopped")
+        finally:
+            commits.settle()
             if bench.stopping.is_set():
-                raise Interrupted("the experiment was stopped")
-            n_steps = item.next_step - item.first_step
-            is_over = item.summary is not None
-            done[item.run_key] = done[item.run_key].advanced(n_steps, is_over=is_over)
-            bench.listener.committed(item.run_key, n_steps)
-            if is_over:
-                bench.listener.ended(item.run_key, None)
+                _release(claims.values(), bench, done)
+
+
+class _Commits:
+    """Segments on their way into the ledger, which are counted when they are there."""
+
+    def __init__(self, bench: Workbench, done: dict[str, Execution]) -> None:
+        self._bench, self._done = bench, done
+        self._pending: deque[tuple[Future[None], Segment]] = deque()
+
+    def add(self, claim: Claim, segment: Segment) -> None:
+        """Hand over a segment, and count those that have arrived."""
+        self._pending.append((self._bench.writer.submit(claim, segment), segment))
+        while self._pending and self._pending[0][0].done():
+            self._count(*self._pending.popleft())
+
+    def settle(self) -> None:
+        """Wait until all have arrived."""
+        while self._pending:
+            self._count(*self._pending.popleft())
+
+    def _count(self, written: Future[None], segment: Segment) -> None:
+        written.result()
+        key, n_steps = segment.run_key, segment.next_step - segment.first_step
+        is_over = segment.summary is not None
+        self._done[key] = self._done[key].advanced(n_steps, is_over=is_over)
+        self._bench.listener.committed(key, n_steps)
+        if is_over:
+            self._bench.listener.ended(key, None)
+
+
+def _fail(claim: Claim, message: str, bench: Workbench, done: dict[str, Execution]) -> None:
+    bench.ledger.fail(claim, message)
+    execution = done.get(claim.run_key, Execution(resumed_from_step=claim.steps))
+    done[claim.run_key] = execution.advanced(0, is_over=True)
+    bench.listener.ended(claim.run_key, message)
+
+
+def _release(claims: Iterable[Claim], bench: Workbench, done: dict[str, Execution]) -> None:
+    """Give up the runs that are not over, so that stopping them counts as no failed try."""
+    for claim in claims:
+        if not done[claim.run_key].is_over:
+            with suppress(OwnershipLost):
+                bench.ledger.release_claim(claim)
 
 
 def load_checkpoint(claim: Claim, folder: CheckpointFolder) -> tuple[int, bytes | None]:
@@ -152,9 +201,3 @@ def load_checkpoint(claim: Claim, folder: CheckpointFolder) -> tuple[int, bytes 
         except CheckpointMismatch as error:
             get_run_logger().warning("%s; the one before it is used", error)
     return 0, None
-
-
-def _give_up(spec: RunSpec, bench: Workbench, message: str) -> None:
-    (claim,) = bench.ledger.claim([spec])
-    bench.ledger.fail(claim, message)
-    bench.listener.ended(spec.run_key, message)
