@@ -133,8 +133,8 @@ class ProcessExecutor:
         self._lock = threading.Lock()
         self._is_closed = False
         self._busy: set[Worker] = set()
-        self._free = queue.SimpleQueue[Worker | None]()
-        """Workers without work; None is a place for one that is still to be started."""
+        self._free = queue.LifoQueue[Worker | None]()
+        """Workers without work, the last that had some first; None is a place for one to be started."""
         try:
             for _ in range(n_workers):
                 self._free.put(Worker(nice))
