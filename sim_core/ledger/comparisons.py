@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Select, case, func, select
+from sqlalchemy import Connection, Select, select, text
 
 from sim_core.adversaries import Ballot, choose_liars, joined_nodes
 from sim_core.config import ModelConfig
@@ -29,8 +29,7 @@ from sim_core.phases import move_reputations, tally_ballots
 from sim_core.randomness import Streams
 
 DECISIONS_AT_ONCE = 256
-DECISION, METRICS = ENTRY_TABLES["decision"], ENTRY_TABLES["metrics"]
-PROPOSAL, VOTE = ENTRY_TABLES["proposal"], ENTRY_TABLES["vote"]
+DECISION, PROPOSAL, VOTE = (ENTRY_TABLES[kind] for kind in ("decision", "proposal", "vote"))
 SUMMED = {
     "true_confirmations": "true_confirmations",
     "false_confirmations": "false_confirmations",
@@ -43,6 +42,13 @@ SUMMED = {
     "benign_blocked": "benign_blocked",
 }
 """Metrics of the summary that are the sum of a column over steps."""
+_WITHIN = "CASE WHEN {name} BETWEEN {smallest} AND {largest} THEN {name} END"
+_SUMS = ", ".join(
+    f"coalesce(sum({_WITHIN.format(name=name, smallest=-LARGEST, largest=LARGEST)}), 0)"
+    for name in METRIC_COUNTS
+)
+SUMS = text(f"SELECT {_SUMS} FROM metrics WHERE run = :run AND step >= :first AND step < :horizon")  # noqa: S608 - columns of the schema
+"""The sums of a run's metrics; what is out of range, and more than a sum can hold, is left out."""
 
 Run = Mapping[str, Any]
 """A row of `Ledger.runs_of`."""
@@ -295,15 +301,10 @@ def _ballots_of_votes(connection: Connection, run: Run, part: Decisions) -> NDAr
 
 def summary(ledger: Ledger, run: Run) -> Iterator[Compared]:
     """Yield the metrics that follow from the steps' counts, and those of the stored summary."""
-    columns = (METRICS.c[name] for name in METRIC_COUNTS)
-    within = (case((column.between(-LARGEST, LARGEST), column)) for column in columns)
-    sums = select(*(func.coalesce(func.sum(count), 0) for count in within)).where(
-        METRICS.c.run == run["id"],
-        METRICS.c.step >= run["config"]["metrics"]["from_step"],
-        METRICS.c.step < run["horizon"],
-    )
+    first = run["config"]["metrics"]["from_step"]
+    values = {"run": run["id"], "first": first, "horizon": run["horizon"]}
     with ledger.reading() as connection:
-        found = connection.execute(sums).one()
+        found = connection.execute(SUMS, values).one()
     counts = {name: int(count) for name, count in zip(METRIC_COUNTS, found, strict=True)}
     expected = derived_ratios(counts) | {name: float(counts[c]) for name, c in SUMMED.items()}
     n_decided = counts["confirmed"] + counts["rejected"] + counts["expired"]
