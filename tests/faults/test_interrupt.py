@@ -19,7 +19,12 @@ OVERRIDES = (
 
 
 @pytest.mark.parametrize(
-    ("number", "executor"), [(signal.SIGINT, "inline"), (signal.SIGTERM, "ray_local")]
+    ("number", "executor"),
+    [
+        (signal.SIGINT, "inline"),
+        (signal.SIGINT, "processes"),
+        (signal.SIGTERM, "ray_local"),
+    ],
 )
 def test_stopped_experiment_goes_on(
     program: Program, number: signal.Signals, executor: str
