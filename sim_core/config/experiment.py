@@ -50,7 +50,7 @@ class LimitsConfig(Frozen):
 
     max_seconds: Positive = 300.0
     """Wall seconds of one run, counted anew after a resume."""
-    memory_mb: int | None = Field(None, ge=64)
+    memory_mb: int | None = Field(None, ge=1)
     """Resident memory of the process of a run above which the run is stopped after its segment."""
     max_runs: int = Field(100_000, ge=1)
     """Runs of one experiment."""
