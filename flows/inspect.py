@@ -15,12 +15,13 @@ from rich.table import Table
 from sim_core.checkpoint import CheckpointFolder
 from sim_core.config import ExperimentConfig
 from sim_core.errors import UserError
-from sim_core.ledger.store import Ledger, open_engine
+from sim_core.ledger.engine import open_engine, open_reader
+from sim_core.ledger.store import Ledger
 from sim_core.ledger.tables import Experiment
 from sim_core.ledger.verify import verify_run
 from sim_core.plan import Point, plan_runs
 from sim_core.simulate import RunSpec, simulate
-from sim_core.workspace import Workspace, existing_workspace
+from sim_core.workspace import Workspace, existing_workspace, read_ledger_settings
 
 
 @contextmanager
@@ -31,11 +32,17 @@ def opened(folder: Path) -> Iterator[tuple[Workspace, Ledger]]:
         WorkspaceError: there is none.
     """
     workspace = existing_workspace(folder)
-    engine = open_engine(workspace.database)
+    settings = read_ledger_settings(workspace)
+    ledger = Ledger(
+        open_engine(workspace.database, settings),
+        CheckpointFolder(workspace.checkpoints),
+        reader=open_reader(settings),
+        attempts=settings.attempts,
+    )
     try:
-        yield workspace, Ledger(engine, CheckpointFolder(workspace.checkpoints))
+        yield workspace, ledger
     finally:
-        engine.dispose()
+        ledger.dispose()
 
 
 def find_experiment(ledger: Ledger, name: str) -> Experiment:

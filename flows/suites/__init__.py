@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from flows.benchmark import Group
+from flows.suites.ledger import checkpoint_suite, ledger_suite
 from flows.suites.step import step_suite
 
-SUITES: dict[str, Callable[[], list[Group]]] = {"step": step_suite}
+SUITES: dict[str, Callable[[], list[Group]]] = {
+    "step": step_suite,
+    "ledger": ledger_suite,
+    "checkpoint": checkpoint_suite,
+}
 
 __all__ = ["SUITES"]

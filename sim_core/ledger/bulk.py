@@ -7,6 +7,7 @@ COPY in its binary format, made from a record array without a Python object per 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import chain
 from typing import Any
 
@@ -56,17 +57,15 @@ def _insert_columns(connection: Connection, table: Table, columns: Sequence[list
     values: list[Any] = [None] * (n_rows * n_columns)
     for index, column in enumerate(columns):
         values[index::n_columns] = column
-    whole = n_rows - n_rows % ROWS_PER_STATEMENT
-    for n_at_once, first, last in ((ROWS_PER_STATEMENT, 0, whole), (1, whole, n_rows)):
-        width = n_at_once * n_columns
-        parts = [
-            tuple(values[start : start + width])
-            for start in range(first * n_columns, last * n_columns, width)
-        ]
-        if parts:
-            connection.exec_driver_sql(insert_statement(table, n_at_once), parts)
+    width = ROWS_PER_STATEMENT * n_columns
+    parts = [tuple(values[start : start + width]) for start in range(0, len(values), width)]
+    rest = [parts.pop()] if n_rows % ROWS_PER_STATEMENT else []
+    for whole, n_at_once in ((parts, ROWS_PER_STATEMENT), (rest, n_rows % ROWS_PER_STATEMENT)):
+        if whole:
+            connection.exec_driver_sql(insert_statement(table, n_at_once), whole)
 
 
+@cache
 def insert_statement(table: Table, n_rows: int) -> str:
     """Return SQLite's INSERT of so many rows, in the order of the columns."""
     marks = f"({', '.join('?' * len(table.columns))})"

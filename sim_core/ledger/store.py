@@ -18,6 +18,13 @@ from sim_core.ledger.blocks import KEPT
 from sim_core.ledger.bulk import insert_entries, insert_rows
 from sim_core.ledger.engine import open_engine
 from sim_core.ledger.rows import block_row, entries_of, entry_rows
+from sim_core.ledger.statements import (
+    ADD_CHECKPOINT,
+    ADVANCE_RUN,
+    COUNT_RESOURCES,
+    DROP_CHECKPOINTS,
+    lock_runs,
+)
 from sim_core.ledger.tables import (
     BLOCKS,
     CHECKPOINTS,
@@ -35,8 +42,6 @@ from sim_core.simulate import RunSpec, Segment
 
 KEYS_AT_ONCE = 1_000
 """Values in one IN (...)."""
-LOCKED = ("id", "run_key", "epoch", "tries", "state", "steps", "detail", "claimed_at")
-"""Columns of a run that decide who may write it, and from which step on."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,7 @@ class Ledger:
         self._keep = keep
         dialect: Any = sqlite if engine.dialect.name == "sqlite" else postgresql
         self._insert = dialect.insert
+        self._lock_runs = lock_runs(engine.dialect.name)
 
     def dispose(self) -> None:
         """Close all connections."""
@@ -287,20 +293,11 @@ class Ledger:
         return claims
 
     def _locked(self, connection: Connection, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Return rows of runs that nobody else changes before the transaction ends.
-
-        Rows are locked in the order of their ids, so that two who lock many never wait for each
-        other.
-        """
+        """Return rows of runs that nobody else changes before the transaction ends."""
         found: dict[str, dict[str, Any]] = {}
         for start in range(0, len(keys), KEYS_AT_ONCE):
-            statement = (
-                select(*(RUNS.c[name] for name in LOCKED))
-                .where(RUNS.c.run_key.in_(keys[start : start + KEYS_AT_ONCE]))
-                .order_by(RUNS.c.id)
-                .with_for_update()
-            )
-            for row in connection.execute(statement).mappings():
+            part = list(keys[start : start + KEYS_AT_ONCE])
+            for row in connection.execute(self._lock_runs, {"keys": part}).mappings():
                 found[row["run_key"]] = dict(row)
         return found
 
@@ -381,15 +378,17 @@ class Ledger:
     def _advance(self, connection: Connection, run: int, segment: Segment, first_new: int) -> None:
         """Enter into the row of a run how far it is, and its summary where it is over."""
         values: dict[str, Any] = {
+            "run": run,
             "state": "finished" if segment.summary is not None else "running",
-            "n_features": segment.n_features,
-            "wall_seconds": RUNS.c.wall_seconds + segment.resources.wall_seconds,
-            "cpu_seconds": RUNS.c.cpu_seconds + segment.resources.cpu_seconds,
+            "wall_seconds": segment.resources.wall_seconds,
+            "cpu_seconds": segment.resources.cpu_seconds,
             "peak_rss_mb": segment.resources.peak_rss_mb,
         }
         if segment.next_step >= first_new:
-            values |= {"steps": segment.next_step, "head": segment.head.hex(), "tries": 0}
-        connection.execute(update(RUNS).where(RUNS.c.id == run).values(**values))
+            values |= {"n_features": segment.n_features, "steps": segment.next_step}
+            connection.execute(ADVANCE_RUN, values | {"head": segment.head.hex()})
+        else:
+            connection.execute(COUNT_RESOURCES, values)
         if segment.summary is not None:
             summary = self._insert(SUMMARIES).values(
                 run=run, horizon=segment.next_step, head=segment.head.hex(), metrics=segment.summary
@@ -489,22 +488,12 @@ class Ledger:
         self, connection: Connection, run: int, segment: Segment, stored: Stored
     ) -> list[str]:
         """Enter a checkpoint; drop those beyond the last `keep` and return their files."""
-        table = CHECKPOINTS.c
-        found = connection.execute(
-            select(table.step, table.name).where(table.run == run).order_by(table.step.desc())
-        ).all()
+        step = {"run": run, "step": segment.next_step}
+        dropped = connection.execute(DROP_CHECKPOINTS, step | {"others": self._keep - 1})
+        old = [name for name in dropped.scalars() if name != stored.name]
         values = {"name": stored.name, "sha256": stored.sha256, "n_bytes": stored.n_bytes}
-        connection.execute(
-            self._insert(CHECKPOINTS)
-            .values(run=run, step=segment.next_step, **values)
-            .on_conflict_do_update(index_elements=["run", "step"], set_=values)
-        )
-        old = [n for s, n in found if s == segment.next_step and n != stored.name]
-        steps = sorted({segment.next_step, *(s for s, _ in found)}, reverse=True)
-        surplus = set(steps[self._keep :])
-        if surplus:
-            connection.execute(delete(CHECKPOINTS).where(table.run == run, table.step.in_(surplus)))
-        return old + [n for s, n in found if s in surplus]
+        connection.execute(ADD_CHECKPOINT, step | values)
+        return old
 
 
 def _taken(claim: Claim) -> str:

@@ -1,0 +1,38 @@
+"""The statements of a commit, made once: composing them anew costs more than executing them."""
+
+from __future__ import annotations
+
+from sqlalchemy import TextClause, bindparam, text
+
+LOCK_RUNS = """
+    SELECT id, run_key, epoch, tries, state, steps, detail, claimed_at FROM run
+    WHERE run_key IN :keys ORDER BY id"""
+"""Rows are locked in the order of their ids, so that two who lock many never wait for each other."""
+
+ADVANCE_RUN = text("""
+    UPDATE run SET state = :state, n_features = :n_features, peak_rss_mb = :peak_rss_mb,
+        wall_seconds = wall_seconds + :wall_seconds, cpu_seconds = cpu_seconds + :cpu_seconds,
+        steps = :steps, head = :head, tries = 0
+    WHERE id = :run""")
+
+COUNT_RESOURCES = text("""
+    UPDATE run SET state = :state, peak_rss_mb = :peak_rss_mb,
+        wall_seconds = wall_seconds + :wall_seconds, cpu_seconds = cpu_seconds + :cpu_seconds
+    WHERE id = :run""")
+
+DROP_CHECKPOINTS = text("""
+    DELETE FROM checkpointfile WHERE run = :run AND (step = :step OR step NOT IN (
+        SELECT step FROM checkpointfile WHERE run = :run AND step < :step
+        ORDER BY step DESC LIMIT :others))
+    RETURNING name""")
+"""All but the last `others` before this step."""
+
+ADD_CHECKPOINT = text("""
+    INSERT INTO checkpointfile (run, step, name, sha256, n_bytes)
+    VALUES (:run, :step, :name, :sha256, :n_bytes)""")
+
+
+def lock_runs(dialect: str) -> TextClause:
+    """Return the query for runs that nobody else changes before the transaction ends."""
+    locking = " FOR UPDATE" if dialect == "postgresql" else ""  # SQLite has one writer anyway
+    return text(LOCK_RUNS + locking).bindparams(bindparam("keys", expanding=True))
