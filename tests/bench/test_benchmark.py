@@ -17,9 +17,14 @@ from flows.suites import SUITES
 from flows.suites.step import network, stepping
 from sim_core.errors import ConfigurationError
 
-NAMES = """step_100x100x8 rng_100x100x8 oracle_100x100x8 step_1000x100x8 oracle_1000x100x8
-isolation_forest_50 isolation_forest_refit_50 nodes_100 nodes_1000 nodes_10000 nodes_100000
-shards_1 shards_2"""
+NAMES = {
+    "step": """step_100x100x8 rng_100x100x8 oracle_100x100x8 step_1000x100x8 oracle_1000x100x8
+        isolation_forest_50 isolation_forest_refit_50 nodes_100 nodes_1000 nodes_10000
+        nodes_100000 shards_1 shards_2""",
+    "ledger": """insert_sqlite raw_sqlite insert_postgresql raw_copy insert_1000 connect
+        verify_chain top_sources stream_all""",
+    "checkpoint": "run_without run_every_10 restore",
+}
 
 
 def counting(name: str, seconds: float, log: list[str], **settings: Any) -> Case:
@@ -34,9 +39,13 @@ def counting(name: str, seconds: float, log: list[str], **settings: Any) -> Case
     return Case(name, "ms", opened, **settings)
 
 
-def test_suite_has_the_names_of_the_contract():
-    cases = {case.name for group in SUITES["step"]() for case in group.cases}
-    assert set(NAMES.split()) <= cases
+@pytest.mark.parametrize(("suite", "names"), NAMES.items())
+def test_suite_has_the_names_of_the_contract(
+    suite: str, names: str, postgres: Any, monkeypatch: Any
+):
+    monkeypatch.setenv("QUORUMLAB_LEDGER_URL", postgres.create())
+    cases = {case.name for group in SUITES[suite]() for case in group.cases}
+    assert set(names.split()) <= cases
 
 
 def test_cases_of_a_group_are_measured_in_turn_after_their_warm_up():
@@ -84,5 +93,5 @@ def test_report_is_written_as_json_and_as_a_row_per_sample(
 
 
 def test_unknown_suite_names_those_that_there_are():
-    with pytest.raises(ConfigurationError, match="there are: step"):
+    with pytest.raises(ConfigurationError, match="there are: checkpoint, ledger, step"):
         run_suite("stepp", repeat=1, warmup=0, console=Console(quiet=True))

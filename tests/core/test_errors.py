@@ -22,6 +22,8 @@ EXIT_CODES = {
     "RunTimeout": 1,
     "RunTooLarge": 1,
     "WorkerDied": 1,
+    "LedgerFailed": 1,
+    "CheckpointUnwritten": 1,
     "CheckpointMismatch": 1,
     "ChainBroken": 1,
 }

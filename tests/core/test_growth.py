@@ -59,7 +59,7 @@ MORE = Point(label="c", settings={"churn": {"crash_rate": 0.1}})
         (POINTS, {"experiment": {"replicates": 3}}),
         (POINTS, {"simulation": {"steps": 20}}),
         ((MORE, *POINTS), {"experiment": {"replicates": 9}, "simulation": {"steps": 11}}),
-        (POINTS, {"executor": {"kind": "inline"}, "ledger": {"detail": "all"}}),
+        (POINTS, {"executor": {"kind": "inline"}, "ledger": {"kind": "sqlite", "detail": "all"}}),
         ((Point(label="renamed", settings={}), POINTS[1]), {}),
     ],
 )

@@ -44,7 +44,7 @@ def test_runs_carry_what_a_worker_needs_and_share_the_root_seed():
     found = plan(
         point("a"),
         experiment={"seed": 0, "replicates": 2},
-        ledger={"detail": "votes"},
+        ledger={"kind": "sqlite", "detail": "votes"},
         checkpoint={"every": 3},
         limits={"max_seconds": 9},
     )
@@ -67,7 +67,7 @@ def test_keys_of_runs_that_are_planned_already_stay_when_an_experiment_grows():
         experiment={"replicates": 5},
         simulation={"nodes": 5, "steps": 70},
         executor={"kind": "inline"},
-        ledger={"detail": "all"},
+        ledger={"kind": "sqlite", "detail": "all"},
         validation={"mode": "off"},
         checkpoint={"every": 1},
     )
