@@ -10,7 +10,7 @@ PYTHON := python3
 endif
 READY  := $(VENV)/.ready
 
-.PHONY: help setup run test test-slow check format lock clean-venv
+.PHONY: help setup run test test-slow faults check format lock clean-venv
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -26,7 +26,7 @@ $(READY): requirements.lock requirements-bootstrap.lock pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-run: setup  ## run the quick-start experiment (100 nodes, three points, five replicates)
+run: setup  ## run the quick-start experiment (100 nodes, three points, ten replicates)
 	@$(BIN)/quorumlab run +study=quickstart
 
 test: setup  ## run the tests
@@ -34,6 +34,9 @@ test: setup  ## run the tests
 
 test-slow: setup  ## run the long tests
 	@$(BIN)/python -m pytest -m slow
+
+faults: setup  ## kill, stop and starve the program at every named place
+	@$(BIN)/python -m pytest -m faults tests/faults
 
 check: setup  ## format, lint, types, layers
 	@$(BIN)/ruff format --check .

@@ -15,6 +15,7 @@ from flows.bench import Bench, Outcome, open_bench
 from flows.shards import execute_shards
 from sim_core.config import ExperimentConfig
 from sim_core.errors import RunFailed, Unavailable
+from sim_core.faultpoints import reach
 from sim_core.plan import Point
 from sim_core.results import Execution, collect_findings
 from sim_core.workspace import write_whole
@@ -74,6 +75,7 @@ def validate(bench: Bench) -> ValidationReport | None:
     if bench.config.validation.mode == "off":
         return None
     with bench.stage("validate", "validating the ledger"):
+        reach("validate.begin")
         report = validate_experiment(bench.ledger, bench.plan.name)
     reasons = {
         failure.run_id: f"{failure.expectation}: {failure.detail}"
@@ -83,6 +85,7 @@ def validate(bench: Bench) -> ValidationReport | None:
         get_run_logger().error(
             "%s: %s: %s", failure.run_id[:12], failure.expectation, failure.detail
         )
+    reach("validate.end")
     if bench.config.validation.mode == "strict":
         bench.ledger.quarantine(reasons)
         bench.ledger.release(bench.plan.name, broken=reasons)
@@ -127,6 +130,7 @@ def conclude(
 def write(bench: Bench, outcome: Outcome, report: ValidationReport | None) -> None:
     """Write files and plots, and show the table in Prefect."""
     with bench.stage("write", "writing results"):
+        reach("write.begin")
         findings = outcome.findings
         write_results(
             bench.folder,
@@ -154,6 +158,7 @@ def publish(bench: Bench, outcome: Outcome, sampler: ResourceSampler) -> None:
         return
     try:
         with bench.stage("publish", "publishing to MLflow"):
+            reach("publish.begin")
             publish_experiment(
                 bench.ledger,
                 bench.config,

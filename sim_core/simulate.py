@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sim_core.checkpoint import decode, encode
 from sim_core.config import ModelConfig
 from sim_core.errors import QuorumlabError, RunTimeout, RunTooLarge
+from sim_core.faultpoints import reach
 from sim_core.ledger.blocks import KEPT, Block, Entries
 from sim_core.metrics import Metrics, summarise
 from sim_core.randomness import Streams
@@ -119,6 +120,7 @@ def simulate(
     while True:
         first = network.state.step
         last = min(horizon, first - first % spec.checkpoint_every + spec.checkpoint_every)
+        reach(f"segment.{spec.replicate}")
         blocks, rows = _advance(network, spec, last, deadline=began + spec.max_seconds, clock=clock)
         now, cpu_now = clock(), time.process_time()
         yield Segment(
@@ -154,6 +156,7 @@ def _advance(
     rows: dict[str, list[Entries]] = {kind: [] for kind in KEPT[spec.detail]}
     while network.state.step < last:
         network.step()
+        reach("step")
         assert network.block is not None
         blocks.append(network.block)
         for kind, parts in rows.items():

@@ -30,6 +30,7 @@ from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
 
 from sim_core.config import ExperimentConfig, TrackingConfig
 from sim_core.errors import ConfigurationError, Unavailable
+from sim_core.faultpoints import reach
 from sim_core.identity import content_hash
 from sim_core.ledger.store import Ledger
 from sim_core.results import RESOURCE_METRICS, Interval, RunRecord
@@ -192,6 +193,7 @@ def _publish_children(
             has_curves = record.state != "quarantined"
             curves = curve_metrics(mine, about.start_ms) if has_curves else []
             outbox.fill_and_finish(slot, about, curves)
+            reach("publish.finished")
         if not record.published or record.mlflow_run_id != slot.run:
             ledger.set_published(outbox.name, record.number, slot.run)
         published[record.run_id] = slot.run
@@ -445,6 +447,7 @@ class Outbox:
         created = self._client.create_run(
             self._experiment_id, start_time=about.start_ms, tags=tags, run_name=about.name
         )
+        reach("publish.created")
         return Slot(created.info.run_id, False, tags)
 
     def _set_tags(self, slot: Slot, about: Content) -> None:
@@ -465,7 +468,9 @@ class Outbox:
         summary = [Metric(k, v, at, SUMMARY_STEP) for k, v in about.summary.items()]
         params = [Param(k, v) for k, v in about.params.items()]
         self._client.log_batch(slot.run, metrics=[*summary, *curves], params=params)
+        reach("publish.logged")
         self._set_tags(slot, about)
+        reach("publish.tagged")
         self._client.set_terminated(slot.run, about.status, end_time=about.end_ms)
 
     def add_samples(self, run: str, samples: Sequence[Sample]) -> None:

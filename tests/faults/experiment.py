@@ -1,0 +1,119 @@
+"""A small experiment whose undisturbed outcome every fault has to end in."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sim_core.ledger.tables import BLOCKS, ENTRY_TABLES, SUMMARIES
+from tests.program import Program
+
+STEPS = 60
+REPLICATES = 2
+OVERRIDES = (
+    "experiment.name=matrix",
+    f"experiment.replicates={REPLICATES}",
+    "simulation.nodes=12",
+    "simulation.flows_per_node=12",
+    f"simulation.steps={STEPS}",
+    "adversary=poisoner",
+    "ledger.detail=votes",
+    "executor=processes",
+    "executor.num_cpus=1",
+)
+TABLES = [table.name for table in (*ENTRY_TABLES.values(), BLOCKS, SUMMARIES)]
+CLOCK_AND_RESOURCES = ("wall_seconds", "cpu_seconds", "peak_rss_mb", "steps_per_minute", "system/")
+
+
+@dataclass(frozen=True)
+class End:
+    """What an experiment has left behind, without figures of clock and resources."""
+
+    heads: dict[str, str]
+    states: dict[str, str]
+    rows: dict[str, list[tuple[Any, ...]]]
+    """All rows of each table, by run key in place of the run's number."""
+    published: dict[str, Any]
+    """Status, parameters, metric histories and tags of each child in MLflow, by run key."""
+
+
+def end_of(program: Program) -> End:
+    """Return what the experiment has left behind."""
+    runs = {n: key for n, key in program.query("SELECT id, run_key FROM run")}
+    return End(
+        heads=dict(program.query("SELECT run_key, head FROM run")),
+        states=dict(program.query("SELECT run_key, state FROM run")),
+        rows={
+            table: sorted(
+                (runs[row[0]], *row[1:]) for row in program.query(f"SELECT * FROM {table}")
+            )
+            for table in TABLES
+        },
+        published=published(program.workspace / "mlflow.db", claims(program)),
+    )
+
+
+def claims(program: Program) -> dict[str, int]:
+    """Return when each run was claimed first, in milliseconds: the origin of its timestamps."""
+    found = program.query("SELECT run_key, claimed_at FROM run")
+    return {key: round(at * 1000) for key, at in found}
+
+
+def published(database: Path, origin: dict[str, int]) -> dict[str, Any]:
+    """Return what MLflow holds of each run; a run that is there twice is a key of its own."""
+    if not database.exists():
+        return {}
+    with closing(sqlite3.connect(database)) as store:
+        found: dict[str, Any] = {}
+        children = store.execute(
+            "SELECT runs.run_uuid, tags.value, runs.status FROM runs JOIN tags "
+            "ON tags.run_uuid = runs.run_uuid WHERE tags.key = 'quorumlab.run_key' "
+            "AND runs.lifecycle_stage = 'active'"
+        ).fetchall()
+        for uuid, key, status in children:
+            metrics = store.execute(
+                "SELECT key, step, timestamp, value, is_nan FROM metrics WHERE run_uuid = ?",
+                (uuid,),
+            )
+            params = store.execute("SELECT key, value FROM params WHERE run_uuid = ?", (uuid,))
+            assert key not in found, f"run {key[:12]} is in MLflow twice"
+            found[key] = {
+                "status": status,
+                "params": dict(params.fetchall()),
+                "metrics": sorted(
+                    (name, step, at - origin[key], value, undefined)
+                    for name, step, at, value, undefined in metrics
+                    if not name.startswith(CLOCK_AND_RESOURCES)
+                ),
+            }
+    return found
+
+
+def assert_undisturbed(program: Program, undisturbed: End) -> None:
+    """Check that an experiment ended as one that nothing happened to, and verifies."""
+    found = end_of(program)
+    for part in ("heads", "states", "rows", "published"):
+        assert getattr(found, part) == getattr(undisturbed, part), part
+    verified = program.run("verify")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    assert leftovers(program) == []
+
+
+def leftovers(program: Program) -> list[str]:
+    """Return files of checkpoints that the ledger does not know."""
+    known = {name for (name,) in program.query("SELECT name FROM checkpointfile")}
+    folder = program.workspace / "checkpoints"
+    return sorted(path.name for path in folder.iterdir() if path.name not in known)
+
+
+def start_with(program: Program, faults: Sequence[str], *more: str) -> Any:
+    """Start the experiment with faults waiting for it."""
+    program.environment["QUORUMLAB_FAULT"] = ",".join(faults)
+    try:
+        return program.start("run", *OVERRIDES, *more)
+    finally:
+        del program.environment["QUORUMLAB_FAULT"]

@@ -1,0 +1,184 @@
+"""The fault matrix: the real program dies, stops or runs out of disk at every named place.
+
+Whatever happened, the same command given again ends as an undisturbed experiment: ledger heads,
+states, every row, MLflow's histories; nothing lost, doubled or left over. All of it with
+`make faults`; `make test` has a selection.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.faults.experiment import (
+    OVERRIDES,
+    REPLICATES,
+    End,
+    assert_undisturbed,
+    end_of,
+    start_with,
+)
+from tests.program import Program
+
+DRIVER_DIES = [  # row of the matrix, point, call
+    pytest.param("checkpoint.open", 3, id="2-checkpoint.open"),
+    pytest.param("checkpoint.write", 3, id="2-checkpoint.write"),
+    pytest.param("checkpoint.fsync", 1, id="2-checkpoint.fsync"),
+    pytest.param("checkpoint.rename", 3, id="3-checkpoint.rename"),
+    pytest.param("checkpoint.settle", 3, id="2-checkpoint.settle"),
+    pytest.param("commit.after", 3, id="5-commit.after"),
+    pytest.param("claim.commit", 1, id="6-claim.commit"),
+    pytest.param("commit.begin", 2, id="6-commit.begin"),
+    pytest.param("commit.rows", 3, id="6-commit.rows"),
+    pytest.param("commit.commit", 4, id="6-commit.commit"),
+    pytest.param("publish.created", 2, id="18-publish.created"),
+    pytest.param("publish.logged", 2, id="19-publish.logged"),
+    pytest.param("publish.tagged", 1, id="19-publish.tagged"),
+    pytest.param("publish.finished", 1, id="18-publish.finished"),
+    pytest.param("validate.begin", 1, id="22-validate.begin"),
+    pytest.param("validate.end", 1, id="22-validate.end"),
+    pytest.param("write.begin", 1, id="5-write.begin"),
+]
+IN_EVERY_TEST_RUN = {"3-checkpoint.rename", "6-commit.commit"}
+faults = pytest.mark.faults
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> End:
+    """Return how the experiment ends when nothing happens."""
+    program = Program(tmp_path_factory.mktemp("undisturbed"), {"PREFECT_API_URL": prefect_api})
+    done = program.run("run", *OVERRIDES)
+    assert done.returncode == 0, done.stderr
+    end = end_of(program)
+    assert len(end.heads) == len(end.published) == REPLICATES
+    assert all(end.rows[table] for table in ("metrics", "block", "vote", "decision"))
+    assert all(child["metrics"] for child in end.published.values())
+    return end
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Return exit code and messages of a program, when it has ended."""
+    _, err = process.communicate(timeout=200)
+    return process.returncode, err
+
+
+def go_on(program: Program, undisturbed: End) -> None:
+    again = program.run("run", *OVERRIDES)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert_undisturbed(program, undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("point", "call"),
+    [
+        p if p.id in IN_EVERY_TEST_RUN else pytest.param(*p.values, id=p.id, marks=faults)
+        for p in DRIVER_DIES
+    ],
+)
+def test_driver_that_is_killed_goes_on(
+    program: Program, undisturbed: End, point: str, call: int
+) -> None:
+    process = start_with(program, [f"{point}:{call}:kill"])
+    assert ended(process)[0] == -signal.SIGKILL
+    go_on(program, undisturbed)
+
+
+@faults
+def test_driver_that_is_killed_again_and_again_goes_on(
+    program: Program, undisturbed: End, tmp_path: Path
+) -> None:
+    """Rows 5, 6 and 7: no waiting between a death and the next start."""
+    for point in ("commit.rows:2", "commit.after:1", "checkpoint.rename:2", "commit.commit:3"):
+        assert ended(start_with(program, [f"{point}:kill"]))[0] == -signal.SIGKILL
+    go_on(program, undisturbed)
+
+
+@pytest.mark.parametrize("call", [pytest.param(7, marks=faults), 37])
+def test_worker_that_is_killed_in_a_step_costs_nothing(
+    program: Program, undisturbed: End, tmp_path: Path, call: int
+) -> None:
+    """Row 1: the same command goes on from the last checkpoint."""
+    once = tmp_path / "once"
+    code, err = ended(start_with(program, [f"step:{call}:kill:{once}"]))
+    assert code == 0, err
+    assert once.exists()
+    assert_undisturbed(program, undisturbed)
+
+
+def test_run_that_always_dies_fails_alone(program: Program, undisturbed: End) -> None:
+    """Row 17: it is tried three times and fails with the reason; its sibling finishes."""
+    code, err = ended(start_with(program, ["segment.0:2:kill"]))
+    assert code == 1
+    assert "1 failed of 2 runs" in err
+    assert "3 times at step" in err
+    states = {r["replicate"]: r["state"] for r in program.summary()["runs"]}
+    assert states == {0: "failed", 1: "finished"}
+    go_on(program, undisturbed)
+
+
+@faults
+@pytest.mark.parametrize("action", ["full", "broken"])
+@pytest.mark.parametrize("point", ["checkpoint.write", "checkpoint.fsync", "checkpoint.rename"])
+def test_disk_that_fails_ends_the_experiment_in_order(
+    program: Program, undisturbed: End, point: str, action: str
+) -> None:
+    """Row 21, checkpoints: a paragraph that says what to do, and nothing half-written."""
+    code, err = ended(start_with(program, [f"{point}:4:{action}"]))
+    assert code == 1, err
+    reason = {"full": "No space left on device", "broken": "Input/output error"}[action]
+    assert f"cannot be written: {reason}" in err
+    assert "give the same command again" in err
+    assert "Traceback" not in err
+    assert program.query("SELECT state FROM experiment") == [("interrupted",)]
+    go_on(program, undisturbed)
+
+
+@faults
+def test_damaged_checkpoint_is_refused_and_the_one_before_used(
+    program: Program, undisturbed: End
+) -> None:
+    """Row 4."""
+    assert ended(start_with(program, ["commit.after:5:kill"]))[0] == -signal.SIGKILL
+    rows = program.query("SELECT name, step FROM checkpointfile ORDER BY step DESC, run LIMIT 1")
+    ((name, step),) = rows
+    path = program.workspace / "checkpoints" / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    go_on(program, undisturbed)
+    resumed = [r["resumed_from_step"] for r in program.summary()["runs"]]
+    assert step not in resumed
+    assert step - 10 in resumed
+
+
+@faults
+def test_stopped_driver_that_wakes_up_changes_nothing(program: Program, undisturbed: End) -> None:
+    """Row 8: another has taken over and finished; the one that wakes up exits 130."""
+    first = start_with(program, ["checkpoint.write:3:stop"])
+    program.wait_for(first, lambda: is_stopped(first))
+    second = program.run("run", *OVERRIDES)
+    assert second.returncode == 0, second.stderr
+    first.send_signal(signal.SIGCONT)
+    code, err = ended(first)
+    assert code == 130, err
+    assert "owned by another process" in err
+    assert_undisturbed(program, undisturbed)
+
+
+def is_stopped(process: subprocess.Popen[str]) -> bool:
+    return psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
+
+
+@faults
+def test_same_experiment_twice_at_once_has_one_owner_per_run(
+    program: Program, undisturbed: End
+) -> None:
+    """Row 9."""
+    both = [program.start("run", *OVERRIDES) for _ in range(2)]
+    codes = [ended(process)[0] for process in both]
+    assert set(codes) <= {0, 130}, codes
+    go_on(program, undisturbed)
