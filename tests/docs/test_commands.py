@@ -74,6 +74,8 @@ def test_all_commands_of_a_page_work(
 ) -> None:
     if "QUORUMLAB_DATA" in page.read_text("utf-8") and "how-to" in page.parts:
         program.environment["QUORUMLAB_DATA"] = str(request.getfixturevalue("data_folder"))
+    if "QUORUMLAB_LEDGER_URL" in page.read_text("utf-8"):
+        program.environment["QUORUMLAB_LEDGER_URL"] = request.getfixturevalue("postgres").create()
     follow(program, [command for command in commands_of(page) if command.block.is_run])
     for block in blocks_of(page):
         if block.language == "python" and block.is_run:

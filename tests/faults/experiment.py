@@ -43,7 +43,7 @@ class End:
 
 def end_of(program: Program) -> End:
     """Return what the experiment has left behind."""
-    runs = {n: key for n, key in program.query("SELECT id, run_key FROM run")}
+    runs = dict(program.query("SELECT id, run_key FROM run"))
     return End(
         heads=dict(program.query("SELECT run_key, head FROM run")),
         states=dict(program.query("SELECT run_key, state FROM run")),
