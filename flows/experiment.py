@@ -16,6 +16,7 @@ from flows.shards import execute_shards
 from sim_core.config import ExperimentConfig
 from sim_core.errors import RunFailed, Unavailable
 from sim_core.faultpoints import reach
+from sim_core.ledger.garbage import remove_garbage
 from sim_core.plan import Point
 from sim_core.results import Execution, collect_findings
 from sim_core.workspace import write_whole
@@ -47,6 +48,7 @@ def run_experiment(config: ExperimentConfig, points: list[Point]) -> None:
     with bench.closing():
         with ResourceSampler() as sampler:
             executions = simulate(bench)
+            remove_garbage(bench.ledger, bench.checkpoints, bench.plan.name)
             report = validate(bench)
             outcome = conclude(bench, executions, report)
             write(bench, outcome, report)

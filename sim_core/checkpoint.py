@@ -188,6 +188,10 @@ class CheckpointFolder:
             raise CheckpointMismatch(path, expected=f"SHA-256 {stored.sha256}", found=found)
         return content
 
+    def names(self) -> list[str]:
+        """Return the names of all files, temporary ones too."""
+        return sorted(path.name for path in self.folder.iterdir()) if self.folder.is_dir() else []
+
     def remove(self, name: str) -> None:
         """Remove a checkpoint that is not needed any more."""
         (self.folder / name).unlink(missing_ok=True)

@@ -51,6 +51,7 @@ KEEPING = frozenset(
         "ledger/checks.py",
         "ledger/comparisons.py",
         "ledger/engine.py",
+        "ledger/garbage.py",
         "ledger/migrations/__init__.py",
         "ledger/migrations/env.py",
         "ledger/migrations/versions/schema_2.py",

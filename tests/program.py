@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import psycopg
 
 COMMAND = Path(sys.executable).parent / "quorumlab"
 POLL_SECONDS = 0.01
@@ -113,6 +114,9 @@ class Program:
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         """Return the rows of a query on the ledger; none while it has no tables yet."""
+        url = self.environment.get("QUORUMLAB_LEDGER_URL")
+        if url is not None:
+            return _query_postgresql(url, statement)
         database = self.workspace / "ledger.db"
         if not database.exists():
             return []
@@ -133,6 +137,15 @@ class Program:
                 out, err = process.communicate()
                 raise AssertionError(f"ended with {process.returncode} too early:\n{out}\n{err}")
             time.sleep(POLL_SECONDS)  # between two looks, not in place of one
+
+
+def _query_postgresql(url: str, statement: str) -> list[tuple[Any, ...]]:
+    plain = url.replace("postgresql+psycopg://", "postgresql://")
+    with psycopg.connect(plain) as connection:
+        try:
+            return connection.execute(statement.encode()).fetchall()
+        except psycopg.errors.UndefinedTable:
+            return []
 
 
 def kill_everything(process: subprocess.Popen[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+import subprocess
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +21,10 @@ OVERRIDES = (
     "simulation.flows_per_node=12",
     f"simulation.steps={STEPS}",
     "adversary=poisoner",
-    "ledger.detail=votes",
     "executor=processes",
     "executor.num_cpus=1",
 )
+DETAIL = "ledger.detail=votes"
 TABLES = [table.name for table in (*ENTRY_TABLES.values(), BLOCKS, SUMMARIES)]
 CLOCK_AND_RESOURCES = ("wall_seconds", "cpu_seconds", "peak_rss_mb", "steps_per_minute", "system/")
 
@@ -110,10 +110,16 @@ def leftovers(program: Program) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name not in known)
 
 
-def start_with(program: Program, faults: Sequence[str], *more: str) -> Any:
+def command(program: Program) -> tuple[str, ...]:
+    """Return the words that run the experiment, on the database that the program's environment names."""
+    kind = "postgresql" if "QUORUMLAB_LEDGER_URL" in program.environment else "sqlite"
+    return ("run", *OVERRIDES, f"ledger={kind}", DETAIL)
+
+
+def start_with(program: Program, *faults: str) -> subprocess.Popen[str]:
     """Start the experiment with faults waiting for it."""
     program.environment["QUORUMLAB_FAULT"] = ",".join(faults)
     try:
-        return program.start("run", *OVERRIDES, *more)
+        return program.start(*command(program))
     finally:
         del program.environment["QUORUMLAB_FAULT"]

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import signal
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.faults.experiment import (
-    OVERRIDES,
     REPLICATES,
     End,
     assert_undisturbed,
+    command,
     end_of,
     start_with,
 )
@@ -47,17 +48,63 @@ IN_EVERY_TEST_RUN = {"3-checkpoint.rename", "6-commit.commit"}
 faults = pytest.mark.faults
 
 
+MakeProgram = Callable[[Path], Program]
+
+
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=faults)])
+def make_program(request: pytest.FixtureRequest, prefect_api: str) -> MakeProgram:
+    """Return what makes a program with a ledger of its own in either database."""
+    return maker(request, prefect_api, request.param)
+
+
+def maker(request: pytest.FixtureRequest, prefect_api: str, kind: str) -> MakeProgram:
+    def make(folder: Path) -> Program:
+        environment = {"PREFECT_API_URL": prefect_api}
+        if kind == "postgresql":
+            environment["QUORUMLAB_LEDGER_URL"] = request.getfixturevalue("postgres").create()
+        return Program(folder, environment)
+
+    return make
+
+
+@pytest.fixture
+def program(make_program: MakeProgram, tmp_path: Path) -> Iterator[Program]:
+    made = make_program(tmp_path)
+    yield made
+    made.stop_all()
+
+
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> End:
+def undisturbed(make_program: MakeProgram, tmp_path_factory: pytest.TempPathFactory) -> End:
     """Return how the experiment ends when nothing happens."""
-    program = Program(tmp_path_factory.mktemp("undisturbed"), {"PREFECT_API_URL": prefect_api})
-    done = program.run("run", *OVERRIDES)
+    return run_undisturbed(make_program(tmp_path_factory.mktemp("undisturbed")))
+
+
+def run_undisturbed(program: Program) -> End:
+    done = program.run(*command(program))
     assert done.returncode == 0, done.stderr
     end = end_of(program)
     assert len(end.heads) == len(end.published) == REPLICATES
     assert all(end.rows[table] for table in ("metrics", "block", "vote", "decision"))
     assert all(child["metrics"] for child in end.published.values())
     return end
+
+
+def test_postgresql_ends_as_sqlite_does(
+    undisturbed: End, request: pytest.FixtureRequest, prefect_api: str, tmp_path: Path
+) -> None:
+    program = maker(request, prefect_api, "postgresql")(tmp_path)
+    found = run_undisturbed(program)
+    assert (found.heads, found.states) == (undisturbed.heads, undisturbed.states)
+    assert {t: len(rows) for t, rows in found.rows.items()} == {
+        t: len(rows) for t, rows in undisturbed.rows.items()
+    }
+    assert found.published == undisturbed.published
+    for words in (("verify",), ("status", "matrix"), ("resume", "matrix")):
+        done = program.run(*words)
+        assert done.returncode == 0, done.stderr
+    assert (program.workspace / "ledger.json").exists()
+    assert not (program.workspace / "ledger.db").exists()
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
@@ -67,7 +114,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 
 def go_on(program: Program, undisturbed: End) -> None:
-    again = program.run("run", *OVERRIDES)
+    again = program.run(*command(program))
     assert again.returncode == 0, again.stdout + again.stderr
     assert_undisturbed(program, undisturbed)
 
@@ -82,7 +129,7 @@ def go_on(program: Program, undisturbed: End) -> None:
 def test_driver_that_is_killed_goes_on(
     program: Program, undisturbed: End, point: str, call: int
 ) -> None:
-    process = start_with(program, [f"{point}:{call}:kill"])
+    process = start_with(program, f"{point}:{call}:kill")
     assert ended(process)[0] == -signal.SIGKILL
     go_on(program, undisturbed)
 
@@ -93,7 +140,7 @@ def test_driver_that_is_killed_again_and_again_goes_on(
 ) -> None:
     """Rows 5, 6 and 7: no waiting between a death and the next start."""
     for point in ("commit.rows:2", "commit.after:1", "checkpoint.rename:2", "commit.commit:3"):
-        assert ended(start_with(program, [f"{point}:kill"]))[0] == -signal.SIGKILL
+        assert ended(start_with(program, f"{point}:kill"))[0] == -signal.SIGKILL
     go_on(program, undisturbed)
 
 
@@ -103,7 +150,7 @@ def test_worker_that_is_killed_in_a_step_costs_nothing(
 ) -> None:
     """Row 1: the same command goes on from the last checkpoint."""
     once = tmp_path / "once"
-    code, err = ended(start_with(program, [f"step:{call}:kill:{once}"]))
+    code, err = ended(start_with(program, f"step:{call}:kill:{once}"))
     assert code == 0, err
     assert once.exists()
     assert_undisturbed(program, undisturbed)
@@ -111,10 +158,10 @@ def test_worker_that_is_killed_in_a_step_costs_nothing(
 
 def test_run_that_always_dies_fails_alone(program: Program, undisturbed: End) -> None:
     """Row 17: it is tried three times and fails with the reason; its sibling finishes."""
-    code, err = ended(start_with(program, ["segment.0:2:kill"]))
+    code, err = ended(start_with(program, "segment.0:1:kill"))
     assert code == 1
     assert "1 failed of 2 runs" in err
-    assert "3 times at step" in err
+    assert "3 times at step 0" in err
     states = {r["replicate"]: r["state"] for r in program.summary()["runs"]}
     assert states == {0: "failed", 1: "finished"}
     go_on(program, undisturbed)
@@ -127,7 +174,7 @@ def test_disk_that_fails_ends_the_experiment_in_order(
     program: Program, undisturbed: End, point: str, action: str
 ) -> None:
     """Row 21, checkpoints: a paragraph that says what to do, and nothing half-written."""
-    code, err = ended(start_with(program, [f"{point}:4:{action}"]))
+    code, err = ended(start_with(program, f"{point}:4:{action}"))
     assert code == 1, err
     reason = {"full": "No space left on device", "broken": "Input/output error"}[action]
     assert f"cannot be written: {reason}" in err
@@ -142,7 +189,7 @@ def test_damaged_checkpoint_is_refused_and_the_one_before_used(
     program: Program, undisturbed: End
 ) -> None:
     """Row 4."""
-    assert ended(start_with(program, ["commit.after:5:kill"]))[0] == -signal.SIGKILL
+    assert ended(start_with(program, "commit.after:5:kill"))[0] == -signal.SIGKILL
     rows = program.query("SELECT name, step FROM checkpointfile ORDER BY step DESC, run LIMIT 1")
     ((name, step),) = rows
     path = program.workspace / "checkpoints" / name
@@ -158,9 +205,9 @@ def test_damaged_checkpoint_is_refused_and_the_one_before_used(
 @faults
 def test_stopped_driver_that_wakes_up_changes_nothing(program: Program, undisturbed: End) -> None:
     """Row 8: another has taken over and finished; the one that wakes up exits 130."""
-    first = start_with(program, ["checkpoint.write:3:stop"])
+    first = start_with(program, "checkpoint.write:3:stop")
     program.wait_for(first, lambda: is_stopped(first))
-    second = program.run("run", *OVERRIDES)
+    second = program.run(*command(program))
     assert second.returncode == 0, second.stderr
     first.send_signal(signal.SIGCONT)
     code, err = ended(first)
@@ -178,7 +225,7 @@ def test_same_experiment_twice_at_once_has_one_owner_per_run(
     program: Program, undisturbed: End
 ) -> None:
     """Row 9."""
-    both = [program.start("run", *OVERRIDES) for _ in range(2)]
+    both = [program.start(*command(program)) for _ in range(2)]
     codes = [ended(process)[0] for process in both]
     assert set(codes) <= {0, 130}, codes
     go_on(program, undisturbed)
