@@ -49,12 +49,12 @@ POSTGRES_CLASSES = {
 }
 """By the beginning of the SQLSTATE (PostgreSQL's manual, appendix A); the longest that fits."""
 ADVICE = {
-    BUSY: "another program holds it; give the same command again",
-    AWAY: "it is back when the database is; give the same command again",
-    FULL: "make room on the disk and give the same command again",
-    BROKEN: "look at the disk and the file, and run `quorumlab verify` before going on",
-    SLOW: "raise ledger.statement_timeout_seconds, or look at the slow queries in the log",
-    OTHER: "what was committed before stays",
+    BUSY: "Another program holds it; give the same command again",
+    AWAY: "It is back when the database is; give the same command again",
+    FULL: "Make room on the disk and give the same command again",
+    BROKEN: "Look at the disk and the file, and run `quorumlab verify` before going on",
+    SLOW: "Raise ledger.statement_timeout_seconds, or look at the slow queries in the log",
+    OTHER: "What was committed before stays",
 }
 Result = TypeVar("Result")
 

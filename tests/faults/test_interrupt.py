@@ -22,7 +22,7 @@ OVERRIDES = (
     ("number", "executor"),
     [
         (signal.SIGINT, "inline"),
-        (signal.SIGINT, "processes"),
+        pytest.param(signal.SIGINT, "processes", marks=pytest.mark.faults),
         (signal.SIGTERM, "ray_local"),
     ],
 )

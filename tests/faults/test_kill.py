@@ -53,6 +53,7 @@ def test_run_goes_on_after_its_worker_was_killed(
     _check_resumed(program)
 
 
+@pytest.mark.faults
 def test_experiment_goes_on_after_everything_was_killed(
     program: Program, undisturbed: dict[str, str]
 ) -> None:

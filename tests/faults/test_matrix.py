@@ -44,7 +44,7 @@ DRIVER_DIES = [  # row of the matrix, point, call
     pytest.param("validate.end", 1, id="22-validate.end"),
     pytest.param("write.begin", 1, id="5-write.begin"),
 ]
-IN_EVERY_TEST_RUN = {"3-checkpoint.rename", "6-commit.commit"}
+IN_EVERY_TEST_RUN = {"6-commit.commit"}
 faults = pytest.mark.faults
 
 
@@ -156,6 +156,7 @@ def test_worker_that_is_killed_in_a_step_costs_nothing(
     assert_undisturbed(program, undisturbed)
 
 
+@faults
 def test_run_that_always_dies_fails_alone(program: Program, undisturbed: End) -> None:
     """Row 17: it is tried three times and fails with the reason; its sibling finishes."""
     code, err = ended(start_with(program, "segment.0:1:kill"))
