@@ -171,7 +171,8 @@ def table(prefix: str, shape: Schema, values: Any, definitions: Schema) -> Itera
 
 def row(key: str, field: Schema, default: str) -> str:
     """Return one row of a table."""
-    cells = [f"`{key}`", default, allowed(field), unit(key, field), field["description"]]
+    cells = [f"`{key}`", default, allowed(field), unit(key, field)]
+    cells.append(" ".join(field["description"].split()))
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 

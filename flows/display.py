@@ -23,8 +23,7 @@ from rich.table import Table
 
 from flows.bench import Bench, Outcome, Spectator
 from sim_core.plan import Plan
-from sim_core.results import Interval, paired_difference
-from tasks.show_in_prefect import MAIN_METRICS, in_words
+from sim_core.results import MAIN_METRICS, Interval, in_words, paired_difference
 
 SHOWN_PAIRS = 6
 
@@ -204,7 +203,9 @@ def _validation_words(outcome: Outcome) -> str:
 
 def _where(bench: Bench, workspace: Path) -> str:
     tracking = bench.config.tracking
-    lines = [f"results      {bench.folder}", f"plots        {bench.folder / 'plots'}"]
+    lines = [f"results      {bench.folder}"]
+    if bench.config.output.plots:
+        lines.append(f"plots        {bench.folder / 'plots'}")
     if tracking.kind == "mlflow_local":
         lines.append(
             f"MLflow       {_program('mlflow')} server --host 127.0.0.1 --port 5000 "
@@ -213,7 +214,8 @@ def _where(bench: Bench, workspace: Path) -> str:
         )
     elif tracking.kind == "mlflow_server":
         lines.append(f"MLflow       {tracking.uri or 'MLFLOW_TRACKING_URI'}")
-    lines.append(_prefect_hint(workspace))
+    if bench.config.orchestrator.kind == "prefect":
+        lines.append(_prefect_hint(workspace))
     return "\n".join(lines)
 
 

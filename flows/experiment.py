@@ -1,32 +1,60 @@
-"""The experiment as a Prefect flow: simulate, validate, conclude, publish."""
+"""The experiment as a Prefect flow: its stages and shards are tasks, its results artifacts."""
 
 from __future__ import annotations
 
-import json
-import time
-from contextlib import ExitStack
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
-from flows.bench import Bench, Outcome, open_bench
-from flows.shards import execute_shards
+from flows.stages import carry_out
 from sim_core.config import ExperimentConfig
-from sim_core.errors import RunFailed, Unavailable
-from sim_core.faultpoints import reach
-from sim_core.ledger.garbage import remove_garbage
 from sim_core.plan import Point
-from sim_core.results import Execution, collect_findings
-from sim_core.workspace import write_whole
-from tasks.draw_plots import draw_all
-from tasks.executors import open_executor
-from tasks.sample_resources import ResourceSampler
-from tasks.show_in_prefect import show_results
-from tasks.track_mlflow import publish_experiment
-from tasks.validate_ledger import ValidationReport, render_html, validate_experiment
-from tasks.write_results import write_results
+from sim_core.results import Execution, Findings
+from tasks.show_in_prefect import ProgressArtifact, show_results
+from tasks.simulate_shard import Log, Shard, Workbench, simulate_shard
+
+Result = TypeVar("Result")
+
+
+class PrefectOrchestrator:
+    """Stages and shards are tasks of the flow that is running."""
+
+    @property
+    def log(self) -> Log:
+        """Logger of the flow run or task run."""
+        return get_run_logger()
+
+    def stage(self, name: str, work: Callable[[], Result]) -> Result:
+        """Do the work as a task of this name."""
+        run = task(name=name, cache_policy=NO_CACHE, persist_result=False)(work)
+        return run()
+
+    def submit(self, shard: Shard, workbench: Workbench) -> Any:
+        """Start a shard as a task; return its future."""
+        return simulate_as_task.submit(shard.index, shard, workbench)
+
+    def progress(self, total_steps: int) -> ProgressArtifact:
+        """Return a progress bar in Prefect's UI."""
+        return ProgressArtifact(total_steps)
+
+    def show_results(self, name: str, findings: Findings) -> None:
+        """Show tables in Prefect's UI."""
+        show_results(name, findings)
+
+    def close(self) -> None:
+        """Prefect ends its tasks itself."""
+
+
+@task(
+    name="simulate", task_run_name="simulate-{index}", cache_policy=NO_CACHE, persist_result=False
+)
+def simulate_as_task(index: int, shard: Shard, workbench: Workbench) -> dict[str, Execution]:
+    """Execute a shard, see `simulate_shard`."""
+    del index
+    return simulate_shard(shard, workbench, get_run_logger())
 
 
 def _flow_run_name() -> str:
@@ -44,147 +72,4 @@ def run_experiment(config: ExperimentConfig, points: list[Point]) -> None:
         Unavailable: a service that is needed does not start.
         RunFailed: a run failed, or broke the protocol.
     """
-    bench = open_bench(config, points)
-    with bench.closing():
-        with ResourceSampler() as sampler:
-            executions = simulate(bench)
-            remove_garbage(bench.ledger, bench.checkpoints, bench.plan.name)
-            report = validate(bench)
-            outcome = conclude(bench, executions, report)
-            write(bench, outcome, report)
-        publish(bench, outcome, sampler)
-        bench.spectator.finished(outcome, bench)
-    if outcome.state != "finished":
-        raise RunFailed(describe_failure(outcome))
-
-
-def simulate(bench: Bench) -> dict[str, Execution]:
-    """Execute the runs that have no result; without any, no executor is started."""
-    runs = bench.missing_runs()
-    bench.spectator.planned(bench.plan, bench.committed_steps())
-    if not runs:
-        return {}
-    with ExitStack() as stack:
-        with bench.stage("executor", f"starting {bench.config.executor.kind}"):
-            executor = stack.enter_context(open_executor(bench.config.executor))
-        with bench.stage("simulate", "simulating"):
-            return execute_shards(bench, runs, executor)
-
-
-@task(name="validate", cache_policy=NO_CACHE, persist_result=False)
-def validate(bench: Bench) -> ValidationReport | None:
-    """Validate the ledger of all finished runs; quarantine those that break the protocol."""
-    if bench.config.validation.mode == "off":
-        return None
-    with bench.stage("validate", "validating the ledger"):
-        reach("validate.begin")
-        report = validate_experiment(bench.ledger, bench.plan.name)
-    reasons = {
-        failure.run_id: f"{failure.expectation}: {failure.detail}"
-        for failure in reversed(report.failed)
-    }
-    for failure in report.failed:
-        get_run_logger().error(
-            "%s: %s: %s", failure.run_id[:12], failure.expectation, failure.detail
-        )
-    reach("validate.end")
-    if bench.config.validation.mode == "strict":
-        bench.ledger.quarantine(reasons)
-        bench.ledger.release(bench.plan.name, broken=reasons)
-    return report
-
-
-def conclude(
-    bench: Bench, executions: dict[str, Execution], report: ValidationReport | None
-) -> Outcome:
-    """Return what was found, and enter the end of the experiment into the ledger."""
-    findings = collect_findings(bench.ledger, bench.plan.name, bench.config.cost, executions)
-    states = [record.state for record in findings.records]
-    counts = {
-        "planned": len(states),
-        "finished": states.count("finished"),
-        "reused": sum(
-            r.state == "finished" and r.run_id not in executions for r in findings.records
-        ),
-        "failed": states.count("failed"),
-        "quarantined": states.count("quarantined"),
-    }
-    failed_validation = report is not None and not report.success
-    complete = counts["finished"] == counts["planned"] and not (
-        failed_validation and bench.config.validation.mode == "strict"
-    )
-    validation = report.to_json() if report else None
-    state = "finished" if complete else "failed"
-    bench.ledger.set_experiment(bench.plan.name, state=state, validation=validation)
-    return Outcome(
-        name=bench.plan.name,
-        key=bench.plan.key,
-        state=state,
-        counts=counts,
-        findings=findings,
-        validation=validation,
-        environment=bench.environment,
-        wall_seconds=round(time.monotonic() - bench.began, 3),
-    )
-
-
-@task(name="write-results", cache_policy=NO_CACHE, persist_result=False)
-def write(bench: Bench, outcome: Outcome, report: ValidationReport | None) -> None:
-    """Write files and plots, and show the table in Prefect."""
-    with bench.stage("write", "writing results"):
-        reach("write.begin")
-        findings = outcome.findings
-        write_results(
-            bench.folder,
-            bench.config,
-            findings,
-            name=outcome.name,
-            key=outcome.key,
-            state=outcome.state,
-            counts=outcome.counts,
-            wall_seconds=outcome.wall_seconds,
-            environment=outcome.environment,
-            validation=outcome.validation,
-        )
-        if report is not None:
-            write_whole(bench.folder / "validation.json", json.dumps(report.to_json(), indent=2))
-            write_whole(bench.folder / "validation.html", render_html(report, outcome.name))
-        draw_all(findings.steps, findings.records, findings.points, bench.folder / "plots")
-        show_results(outcome.name, findings)
-
-
-@task(name="publish", cache_policy=NO_CACHE, persist_result=False)
-def publish(bench: Bench, outcome: Outcome, sampler: ResourceSampler) -> None:
-    """Publish to MLflow; where it is away, say so, and publish with the next command."""
-    if bench.config.tracking.kind == "off":
-        return
-    try:
-        with bench.stage("publish", "publishing to MLflow"):
-            reach("publish.begin")
-            publish_experiment(
-                bench.ledger,
-                bench.config,
-                outcome.name,
-                outcome.key,
-                outcome.findings.records,
-                outcome.findings.points,
-                outcome.findings.steps,
-                sampler.samples,
-                sorted(path for path in bench.folder.rglob("*") if path.is_file()),
-                bench.workspace.folder,
-                validation_success=None
-                if outcome.validation is None
-                else outcome.validation["success"],
-            )
-    except Unavailable as error:
-        bench.spectator.warn(f"not published to MLflow: {error}. The next command does it")
-        get_run_logger().warning("not published: %s", error)
-
-
-def describe_failure(outcome: Outcome) -> str:
-    """Return which runs have no result that counts, and why, as one paragraph."""
-    counts = outcome.counts
-    parts = [f"{counts[s]} {s}" for s in ("failed", "quarantined") if counts[s]]
-    first = next((r for r in outcome.findings.records if r.error), None)
-    reason = f"; first: run {first.run_id[:12]} ({first.label}): {first.error}" if first else ""
-    return f"{', '.join(parts) or 'validation refused'} of {counts['planned']} runs{reason}"
+    carry_out(config, points, PrefectOrchestrator())

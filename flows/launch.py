@@ -8,13 +8,17 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from flows.bench import SPECTATOR
+from flows.display import Terminal
 from flows.environment import prepare_environment, quiet_prefect_console
 from flows.inspect import find_experiment, opened, stored_points
+from flows.orchestrators import PlainOrchestrator
+from flows.stages import carry_out
 from sim_core.checkpoint import encode
 from sim_core.config import ExperimentConfig
 from sim_core.errors import Unavailable
@@ -39,29 +43,45 @@ def launch_experiment(config: ExperimentConfig, points: Sequence[Point]) -> None
     plan = check_before_start(config, points)
     workspace = open_workspace(config.workspace).folder
     config = config.model_copy(update={"workspace": workspace})
-    prepare_environment(workspace)
     console = Console()
-    with console.status("starting Prefect"):
-        from flows.bench import SPECTATOR
-        from flows.display import Terminal
-        from flows.experiment import run_experiment
-
-        quiet_prefect_console()
+    conduct = plainly if config.orchestrator.kind == "none" else _load_prefect(console, workspace)
     warm_up(config, plan)
     with Terminal(console, workspace=workspace) as terminal:
         token = SPECTATOR.set(terminal)
         try:
-            terminal.stage("starting Prefect's server")
-            run_experiment(config, list(points))
+            conduct(config, points)
         finally:
             SPECTATOR.reset(token)
+
+
+Conduct = Callable[[ExperimentConfig, Sequence[Point]], None]
+
+
+def plainly(config: ExperimentConfig, points: Sequence[Point]) -> None:
+    """Carry out an experiment in this process."""
+    carry_out(config, points, PlainOrchestrator())
+
+
+def _load_prefect(console: Console, workspace: Path) -> Conduct:
+    """Return what carries out an experiment as a flow."""
+    prepare_environment(workspace)  # before Prefect is imported
+    with console.status("starting Prefect"):
+        from flows.experiment import run_experiment
+
+        quiet_prefect_console()
+
+    def conduct(config: ExperimentConfig, points: Sequence[Point]) -> None:
+        SPECTATOR.get().stage("starting Prefect's server")
+        run_experiment(config, list(points))
+
+    return conduct
 
 
 def warm_up(config: ExperimentConfig, plan: Plan) -> None:
     """Begin in the background what takes seconds and will be needed, while Prefect starts."""
 
     def load_libraries() -> None:
-        if config.validation.mode != "off":
+        if config.validation.mode != "off" and config.validation.engine == "great_expectations":
             importlib.import_module("great_expectations")
         if config.tracking.kind != "off":
             importlib.import_module("mlflow")

@@ -10,16 +10,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from prefect import get_run_logger
-
 from flows.bench import Bench
+from flows.orchestrators import Orchestrator
 from sim_core.errors import WorkerDied
 from sim_core.ledger.writer import LedgerWriter
 from sim_core.results import Execution
 from sim_core.simulate import RunSpec
 from tasks.executors import Executor
-from tasks.show_in_prefect import ProgressArtifact
-from tasks.simulate_shard import Shard, Workbench, simulate_shard
+from tasks.simulate_shard import Shard, Workbench
 
 SHARDS_PER_SLOT = 8
 """So many that the last shard to end does not keep the other workers idle for long."""
@@ -41,7 +39,7 @@ def make_shards(
 
 
 def execute_shards(
-    bench: Bench, runs: Sequence[RunSpec], executor: Executor
+    bench: Bench, runs: Sequence[RunSpec], executor: Executor, orchestrator: Orchestrator
 ) -> dict[str, Execution]:
     """Execute runs and return what was done for each of them.
 
@@ -50,13 +48,17 @@ def execute_shards(
         Unavailable: Ray is gone.
     """
     with LedgerWriter(bench.ledger) as writer:
-        executions = _execute(bench, runs, executor, writer)
-    get_run_logger().info("ledger writer: %s", asdict(writer.counts))
+        executions = _execute(bench, runs, executor, orchestrator, writer)
+    orchestrator.log.info("ledger writer: %s", asdict(writer.counts))
     return executions
 
 
 def _execute(
-    bench: Bench, runs: Sequence[RunSpec], executor: Executor, writer: LedgerWriter
+    bench: Bench,
+    runs: Sequence[RunSpec],
+    executor: Executor,
+    orchestrator: Orchestrator,
+    writer: LedgerWriter,
 ) -> dict[str, Execution]:
     count = ProgressCount(bench)
     workbench = Workbench(
@@ -70,14 +72,14 @@ def _execute(
     )
     shards = make_shards(runs, executor.max_in_flight, bench.config.executor.shard_runs)
     waiting, ended = deque(shards), queue.SimpleQueue[Any]()
-    progress = ProgressArtifact(sum(run.config.simulation.steps for run in runs))
+    progress = orchestrator.progress(sum(run.config.simulation.steps for run in runs))
     executions: dict[str, Execution] = {}
     running: set[Any] = set()
     try:
         while waiting or running:
             while waiting and len(running) < executor.max_in_flight:
                 shard = waiting.popleft()
-                future = simulate_shard.submit(shard.index, shard, workbench)
+                future = orchestrator.submit(shard, workbench)
                 running.add(future)
                 future.add_done_callback(ended.put)
             with contextlib.suppress(queue.Empty):
@@ -88,6 +90,7 @@ def _execute(
     finally:
         workbench.stopping.set()
         _await_the_rest(running)
+        orchestrator.close()
     return executions
 
 
@@ -97,8 +100,8 @@ def _await_the_rest(running: set[Any]) -> None:
     Each stops after the segment that it is at; one that takes longer is left behind.
     """
     for future in running:
-        with contextlib.suppress(TimeoutError):
-            future.wait(timeout=LONGEST_SEGMENT_SECONDS)
+        with contextlib.suppress(Exception):  # the experiment ends for a reason of its own
+            future.result(timeout=LONGEST_SEGMENT_SECONDS)
 
 
 class ProgressCount:

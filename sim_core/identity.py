@@ -57,6 +57,7 @@ KEEPING = frozenset(
         "ledger/migrations/versions/schema_2.py",
         "ledger/migrations/versions/schema_3.py",
         "ledger/queries.py",
+        "ledger/report.py",
         "ledger/rows.py",
         "ledger/schema.py",
         "ledger/statements.py",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from sqlalchemy import select
 
 from sim_core.config import CostConfig
@@ -17,6 +17,22 @@ from sim_core.ledger.store import Ledger
 from sim_core.ledger.tables import ENTRY_TABLES
 from sim_core.metrics import Metrics, derived_ratios
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAIN_METRICS = (
+    "f1",
+    "precision",
+    "recall",
+    "auroc",
+    "detection_delay_steps",
+    "immunity_share",
+    "true_confirmations",
+    "false_confirmations",
+    "benign_blocked_share",
+    "messages_sent",
+)
+"""What tables for people show."""
 CONFIDENCE = 0.95
 RESOURCE_METRICS = ("steps_per_minute", "peak_rss_mb", "cpu_seconds", "wall_seconds")
 
@@ -167,11 +183,26 @@ def interval(values: Sequence[float | None]) -> Interval:
     mean = float(known.mean())
     if known.size == 1:
         return Interval(1, mean, None, None, None)
-    from scipy import stats
+    from scipy.special import stdtrit  # Student's t without the 60 MB of scipy.stats
 
     sd = float(known.std(ddof=1))
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, known.size - 1)) * sd / math.sqrt(known.size)
+    quantile = float(stdtrit(known.size - 1, (1 + CONFIDENCE) / 2))
+    half = quantile * sd / math.sqrt(known.size)
     return Interval(int(known.size), mean, mean - half, mean + half, sd)
+
+
+def in_words(found: Interval | None) -> str:
+    """Return mean and half width of the interval for a table.
+
+    >>> in_words(Interval(3, 0.5, 0.4, 0.6, 0.05)), in_words(Interval(3, 1200.0, 1100.0, 1300.0, 9.0))
+    ('0.500 ± 0.100', '1,200 ± 100')
+    """
+    if found is None or found.mean is None:
+        return "-"
+    digits = 3 if abs(found.mean) < 10 else 1 if abs(found.mean) < 1000 else 0
+    if found.ci_high is None:
+        return f"{found.mean:,.{digits}f}"
+    return f"{found.mean:,.{digits}f} ± {found.ci_high - found.mean:,.{digits}f}"
 
 
 def paired_difference(
@@ -210,6 +241,8 @@ def point_intervals(records: Sequence[RunRecord], n_points: int) -> list[dict[st
 
 def runs_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
     """Return a row per run: identity, the point's values, state, metrics."""
+    import pandas as pd
+
     rows = [
         {
             "run_id": r.run_id,
@@ -233,6 +266,8 @@ def steps_frame(ledger: Ledger, records: Sequence[RunRecord]) -> pd.DataFrame:
 
     Columns `run_id`, `label` and `replicate` come first; undefined values are NaN.
     """
+    import pandas as pd
+
     table = ENTRY_TABLES["metrics"]
     numbers = [record.number for record in records]
     rows: list[Any] = []
@@ -279,14 +314,19 @@ class Findings:
         self,
         records: list[RunRecord],
         points: list[dict[str, Interval]],
-        steps: pd.DataFrame,
         point_descriptions: list[dict[str, Any]],
+        ledger: Ledger,
     ) -> None:
-        """Keep runs, intervals per point, the table of steps, and what the points are."""
+        """Keep runs, intervals per point, what the points are, and where their steps are."""
         self.records = records
         self.points = points
-        self.steps = steps
         self.point_descriptions = point_descriptions
+        self._ledger = ledger
+
+    @cached_property
+    def steps(self) -> pd.DataFrame:
+        """Table of all steps of all runs, see `steps_frame`; read when it is asked for first."""
+        return steps_frame(self._ledger, self.records)
 
     @property
     def labels(self) -> list[str]:
@@ -310,6 +350,6 @@ def collect_findings(
     return Findings(
         records,
         point_intervals(records, len(descriptions)),
-        steps_frame(ledger, records),
         descriptions,
+        ledger,
     )

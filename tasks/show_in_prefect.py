@@ -12,20 +12,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from sim_core.results import Findings, Interval
-
-MAIN_METRICS = (
-    "f1",
-    "precision",
-    "recall",
-    "auroc",
-    "detection_delay_steps",
-    "immunity_share",
-    "true_confirmations",
-    "false_confirmations",
-    "benign_blocked_share",
-    "messages_sent",
-)
+from sim_core.results import MAIN_METRICS, Findings, in_words
 
 
 class ProgressArtifact:
@@ -64,17 +51,3 @@ def show_results(name: str, findings: Findings) -> None:
     if lines:
         text = "\n".join(["# Runs without a result", *lines[:200]])
         create_markdown_artifact(text, key="problems", description="Runs that did not finish")
-
-
-def in_words(found: Interval | None) -> str:
-    """Return mean and half width of the interval for a table.
-
-    >>> in_words(Interval(3, 0.5, 0.4, 0.6, 0.05)), in_words(Interval(3, 1200.0, 1100.0, 1300.0, 9.0))
-    ('0.500 ± 0.100', '1,200 ± 100')
-    """
-    if found is None or found.mean is None:
-        return "-"
-    digits = 3 if abs(found.mean) < 10 else 1 if abs(found.mean) < 1000 else 0
-    if found.ci_high is None:
-        return f"{found.mean:,.{digits}f}"
-    return f"{found.mean:,.{digits}f} ± {found.ci_high - found.mean:,.{digits}f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -10,9 +11,6 @@ from concurrent.futures import Future
 from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Protocol
-
-from prefect import get_run_logger, task
-from prefect.cache_policies import NO_CACHE
 
 from sim_core.checkpoint import CheckpointFolder, decode
 from sim_core.errors import CheckpointMismatch, Interrupted, OwnershipLost, QuorumlabError
@@ -23,6 +21,9 @@ from sim_core.simulate import Job, RunError, RunSpec, Segment
 
 FIRST_BACKOFF_SECONDS = 0.1
 LONGEST_BACKOFF_SECONDS = 10.0
+
+
+Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
 
 class Runner(Protocol):
@@ -83,31 +84,27 @@ class Shard:
         self.specs = tuple(specs)
 
 
-@task(
-    name="simulate", task_run_name="simulate-{index}", cache_policy=NO_CACHE, persist_result=False
-)
-def simulate_shard(index: int, shard: Shard, workbench: Workbench) -> dict[str, Execution]:
+def simulate_shard(shard: Shard, workbench: Workbench, log: Log) -> dict[str, Execution]:
     """Execute a shard's runs and commit their segments; return what was done for each run.
 
     A run whose worker dies goes on from its last checkpoint; one that gets nowhere in `attempts`
     tries has failed, and the others go on.
     """
-    logger = get_run_logger()
     done: dict[str, Execution] = {}
     reason = "whoever executed it died"
     n_deaths = 0
     while specs := [spec for spec in shard.specs if not _is_over(spec, done)]:
         try:
-            _attempt(specs, workbench, done, reason)
+            _attempt(specs, workbench, done, reason, log)
         except workbench.worker_died as error:
             n_deaths += 1
             reason = str(error)
-            logger.warning("shard %d, death %d: %s", index, n_deaths, error)
+            log.warning("shard %d, death %d: %s", shard.index, n_deaths, error)
             workbench.listener.warn(f"{error}; its runs go on from their checkpoints")
             time.sleep(min(FIRST_BACKOFF_SECONDS * 2**n_deaths, LONGEST_BACKOFF_SECONDS))
         else:
             break
-    logger.info("shard %d: %d runs", index, len(shard.specs))
+    log.info("shard %d: %d runs", shard.index, len(shard.specs))
     return done
 
 
@@ -117,7 +114,11 @@ def _is_over(spec: RunSpec, done: dict[str, Execution]) -> bool:
 
 
 def _attempt(
-    specs: Sequence[RunSpec], bench: Workbench, done: dict[str, Execution], reason: str
+    specs: Sequence[RunSpec],
+    bench: Workbench,
+    done: dict[str, Execution],
+    reason: str,
+    log: Log,
 ) -> None:
     """Execute runs until they are over, or their worker dies; `reason` is why the last one did."""
     claims = {claim.run_key: claim for claim in bench.ledger.claim(specs)}
@@ -128,7 +129,7 @@ def _attempt(
     jobs: list[Job] = []
     for spec in specs:
         claim = claims[spec.run_key]
-        start, checkpoint = load_checkpoint(claim, bench.checkpoints)
+        start, checkpoint = load_checkpoint(claim, bench.checkpoints, log)
         jobs.append((replace(spec, detail=claim.detail), checkpoint))
         done[spec.run_key] = Execution(resumed_from_step=start)
     commits = _Commits(bench, done)
@@ -192,12 +193,12 @@ def _release(claims: Iterable[Claim], bench: Workbench, done: dict[str, Executio
                 bench.ledger.release_claim(claim)
 
 
-def load_checkpoint(claim: Claim, folder: CheckpointFolder) -> tuple[int, bytes | None]:
+def load_checkpoint(claim: Claim, folder: CheckpointFolder, log: Log) -> tuple[int, bytes | None]:
     """Return step and bytes of a run's newest checkpoint that is whole; step 0 and None without."""
     for stored in claim.checkpoints:
         try:
             content = folder.read(stored)
             return decode(content, claim.run_key, source=stored.name).step, content
         except CheckpointMismatch as error:
-            get_run_logger().warning("%s; the one before it is used", error)
+            log.warning("%s; the one before it is used", error)
     return 0, None

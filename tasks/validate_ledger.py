@@ -6,8 +6,6 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from html import escape
 from typing import Any
 
 import pandas as pd
@@ -16,44 +14,14 @@ from sqlalchemy import URL
 from sim_core.errors import QuorumlabError
 from sim_core.ledger.checks import QUERIES, batch_query
 from sim_core.ledger.comparisons import COMPARISONS, Run
+from sim_core.ledger.report import (
+    EXPECTATIONS,
+    RUNS_AT_ONCE,
+    Failure,
+    ValidationReport,
+    first_of,
+)
 from sim_core.ledger.store import Ledger
-
-RUNS_AT_ONCE = 200
-"""Great Expectations shows 200 unexpected rows of a query; ours have one row per broken run."""
-
-EXPECTATIONS = (*(query.name for query in QUERIES), *(c.name for c in COMPARISONS))
-
-
-@dataclass(frozen=True)
-class Failure:
-    """One broken expectation of one run."""
-
-    expectation: str
-    run_id: str
-    detail: str
-    """The first place: step, proposal, node, what was expected and found."""
-
-
-@dataclass(frozen=True)
-class ValidationReport:
-    """What the ledger's runs satisfy, and what they do not."""
-
-    success: bool
-    expectations: int
-    """How many rules every run was held against; 0 where no run was finished."""
-    failed: tuple[Failure, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the report as plain values.
-
-        >>> ValidationReport(True, 3, ()).to_json()
-        {'success': True, 'expectations': 3, 'failed': []}
-        """
-        return {
-            "success": self.success,
-            "expectations": self.expectations,
-            "failed": [asdict(failure) for failure in self.failed],
-        }
 
 
 def validate_experiment(ledger: Ledger, experiment: str) -> ValidationReport:
@@ -123,7 +91,7 @@ def _broken_queries(source: Any, runs: Sequence[Run]) -> Iterator[Failure]:
     ]
     for name, result in _unmet(batch, expectations):
         for row in result["details"]["unexpected_rows"]:
-            yield Failure(name, row["run_id"], _first_of(row["places"], row["detail"]))
+            yield Failure(name, row["run_id"], first_of(row["places"], row["detail"]))
 
 
 def _broken_comparisons(source: Any, ledger: Ledger, runs: Sequence[Run]) -> Iterator[Failure]:
@@ -158,7 +126,7 @@ def _broken_comparisons(source: Any, ledger: Ledger, runs: Sequence[Run]) -> Ite
             by_run.setdefault(place["run_id"], []).append(place)
         for run_id, found in by_run.items():
             detail = "{at}: expected {expected}, found {found}".format(**found[0])
-            yield Failure(name, run_id, _first_of(len(found), detail))
+            yield Failure(name, run_id, first_of(len(found), detail))
 
 
 def _unmet(batch: Any, expectations: list[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -180,77 +148,3 @@ def _unmet(batch: Any, expectations: list[Any]) -> Iterator[tuple[str, dict[str,
             if not outcome.result:
                 raise QuorumlabError(f"{name!r} cannot be checked: {outcome.exception_info}")
             yield name, outcome.result
-
-
-def _first_of(places: int, detail: str) -> str:
-    return detail if places == 1 else f"{detail} (and {places - 1} more)"
-
-
-# --- page -------------------------------------------------------------------------------------
-
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Validation of {experiment}</title>
-<style>
-:root {{ color-scheme: light dark; --line: light-dark(#d8dee4, #3d444d);
-  --soft: light-dark(#f6f8fa, #161b22); --good: light-dark(#1a7f37, #3fb950);
-  --bad: light-dark(#cf222e, #f85149) }}
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem;
-  color: light-dark(#1f2328, #e6edf3); background: light-dark(#fff, #0d1117) }}
-h1 {{ font-size: 1.4rem }} h2 {{ font-size: 1.1rem; margin-top: 2rem }}
-table {{ border-collapse: collapse; width: 100% }}
-th, td {{ text-align: left; vertical-align: top; padding: .4rem .7rem;
-  border-bottom: 1px solid var(--line) }}
-th {{ background: var(--soft) }} td {{ overflow-wrap: anywhere }}
-code {{ font: 13px ui-monospace, monospace }}
-ul {{ columns: 20rem; list-style: none; padding: 0 }}
-.good {{ color: var(--good) }} .bad {{ color: var(--bad) }}
-</style></head><body>
-<h1>Validation of {experiment}</h1>
-<p><strong class="{mood}">{verdict}</strong></p>
-{failures}<h2>Expectations</h2><ul>{names}</ul>
-</body></html>
-"""
-FAILURES = """<h2>Failures</h2><table>
-<thead><tr><th>Expectation</th><th>Run</th><th>First place</th></tr></thead>
-<tbody>{rows}</tbody></table>
-"""
-
-
-def render_html(report: ValidationReport, experiment: str) -> str:
-    """Return the report as one page that needs nothing else.
-
-    >>> report = ValidationReport(False, 36, (Failure("messages add up", "5f14", "step 3"),))
-    >>> "1 of 36 expectations are not met, in 1 run." in render_html(report, "e")
-    True
-    """
-    broken = {failure.expectation for failure in report.failed}
-    runs = {failure.run_id for failure in report.failed}
-    if not report.expectations:
-        verdict = "No run is finished: nothing was validated."
-    elif report.success:
-        verdict = f"All {report.expectations} expectations are met."
-    else:
-        verdict = (
-            f"{len(broken)} of {report.expectations} expectations are not met, in {len(runs)} "
-            f"run{'s' if len(runs) > 1 else ''}."
-        )
-    rows = "".join(
-        f"<tr><td>{escape(f.expectation)}</td><td><code>{escape(f.run_id)}</code></td>"
-        f"<td>{escape(f.detail)}</td></tr>"
-        for f in report.failed
-    )
-    names = "".join(
-        f'<li class="bad">✗ {escape(name)}</li>'
-        if name in broken
-        else f'<li><span class="good">✓</span> {escape(name)}</li>'
-        for name in EXPECTATIONS
-    )
-    return PAGE.format(
-        experiment=escape(experiment),
-        mood="good" if report.success else "bad",
-        verdict=verdict,
-        failures=FAILURES.format(rows=rows) if rows else "",
-        names=names if report.expectations else "",
-    )

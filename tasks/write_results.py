@@ -6,14 +6,16 @@ import json
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from omegaconf import OmegaConf
 
 from sim_core.config import ExperimentConfig
 from sim_core.results import Findings, Interval, RunRecord, runs_frame
 from sim_core.workspace import write_whole
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HIDDEN = {"number", "point_index", "config", "claimed_at", "published"}
 
@@ -56,10 +58,13 @@ def write_results(
     resolved = {**config.model_dump(mode="json"), "points": settings}
     files: dict[str, str | bytes] = {
         "config.yaml": OmegaConf.to_yaml(OmegaConf.create(resolved)),
-        "runs.parquet": _parquet(runs_frame(findings.records)),
-        "steps.parquet": _parquet(findings.steps),
         "summary.json": json.dumps(summary, indent=2, allow_nan=False) + "\n",
     }
+    if config.output.tables:
+        files |= {
+            "runs.parquet": _parquet(runs_frame(findings.records)),
+            "steps.parquet": _parquet(findings.steps),
+        }
     for file, content in files.items():
         write_whole(folder / file, content)
     return [folder / file for file in files]

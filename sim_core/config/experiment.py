@@ -63,6 +63,25 @@ class ValidationConfig(Frozen):
 
     mode: Literal["strict", "warn", "off"] = "strict"
     """`strict` quarantines them and fails; `warn` reports; `off` does not look."""
+    engine: Literal["great_expectations", "sql"] = "great_expectations"
+    """Who holds the rows against the same rules: Great Expectations, or the database alone, which
+    needs 300 MB and 5 s less."""
+
+
+class OutputConfig(Frozen):
+    """What is written into the experiment's folder besides summary.json and config.yaml."""
+
+    tables: bool = True
+    """`runs.parquet` and `steps.parquet`."""
+    plots: bool = True
+    """Pictures."""
+
+
+class OrchestratorConfig(Frozen):
+    """Who carries out an experiment; never changes a result."""
+
+    kind: Literal["prefect", "none"] = "prefect"
+    """`prefect`: a flow that can be watched and scheduled; `none`: this process, without a server."""
 
 
 class TrackingConfig(Frozen):
@@ -103,6 +122,8 @@ class ExperimentConfig(ModelConfig):
     ledger: LedgerConfig = SqliteLedger()
     validation: ValidationConfig = ValidationConfig()
     tracking: TrackingConfig = TrackingConfig()
+    output: OutputConfig = OutputConfig()
+    orchestrator: OrchestratorConfig = OrchestratorConfig()
     executor: ExecutorConfig = ExecutorConfig()
 
     def model_part(self) -> ModelConfig:

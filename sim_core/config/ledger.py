@@ -48,7 +48,7 @@ class PostgresLedger(LedgerBase):
     """`postgresql://USER@HOST:PORT/DATABASE`; without it the variable QUORUMLAB_LEDGER_URL. The
     password is no part of it: PGPASSWORD, or ~/.pgpass."""
     replica_url: str | None = None
-    """A read replica, from which validation and displays read; without it the database itself."""
+    """A read replica, from which displays read; without it the database itself."""
     pool_size: int = Field(4, ge=1, le=1_000)
     """Connections that are kept open."""
     max_overflow: int = Field(8, ge=0, le=1_000)

@@ -21,16 +21,17 @@ from sim_core.errors import QuorumlabError
 from sim_core.ledger.blocks import METRIC_COUNTS, METRIC_VALUES
 from sim_core.ledger.checks import ALLOWED, COUNTED, QUERIES, Query, batch_query
 from sim_core.ledger.comparisons import SUMMED, summary
-from sim_core.ledger.store import Ledger
-from sim_core.ledger.tables import BLOCKS, ENTRY_TABLES
-from tasks.validate_ledger import (
+from sim_core.ledger.report import (
     EXPECTATIONS,
     RUNS_AT_ONCE,
     Failure,
     ValidationReport,
     render_html,
-    validate_experiment,
+    validate_in_sql,
 )
+from sim_core.ledger.store import Ledger
+from sim_core.ledger.tables import BLOCKS, ENTRY_TABLES
+from tasks.validate_ledger import validate_experiment
 from tests.ledger_tools import execute, open_ledger, rechain, register, run_specs
 from tests.postgres import Postgres, copy_ledger, open_postgres
 
@@ -87,10 +88,19 @@ def make(folder: Path, config: dict, detail: str = "all", replicates: int = 2) -
     return folder / "ledger.db"
 
 
+def agreed(ledger: Ledger, experiment: str) -> ValidationReport:
+    """Return the report of Great Expectations, which is that of the database alone."""
+    report = validate_experiment(ledger, experiment)
+    alone = validate_in_sql(ledger, experiment)
+    assert sorted(alone.failed, key=repr) == sorted(report.failed, key=repr)
+    assert (alone.success, alone.expectations) == (report.success, report.expectations)
+    return report
+
+
 def validate(database: Path, experiment: str = "e") -> ValidationReport:
     ledger = open_ledger(database.parent)
     try:
-        return validate_experiment(ledger, experiment)
+        return agreed(ledger, experiment)
     finally:
         ledger.engine.dispose()
 
@@ -102,7 +112,7 @@ def validate_copy(database: Path, postgres: Postgres, experiment: str = "e") -> 
     engine = open_postgres(url)
     try:
         ledger = Ledger(engine, CheckpointFolder(database.parent / "checkpoints"))
-        return validate_experiment(ledger, experiment)
+        return agreed(ledger, experiment)
     finally:
         engine.dispose()
 

@@ -1,0 +1,196 @@
+"""The stages of an experiment: simulate, validate, conclude, write, publish.
+
+Who carries them out, and where they can be watched, is the orchestrator's: see `orchestrators`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from flows.bench import Bench, Outcome, open_bench
+from flows.orchestrators import Orchestrator
+from flows.shards import execute_shards
+from sim_core.config import ExperimentConfig
+from sim_core.errors import RunFailed, Unavailable
+from sim_core.faultpoints import reach
+from sim_core.ledger.garbage import remove_garbage
+from sim_core.ledger.report import ValidationReport, render_html, validate_in_sql
+from sim_core.plan import Point
+from sim_core.results import Execution, collect_findings
+from sim_core.workspace import write_whole
+from tasks.executors import open_executor
+from tasks.sample_resources import ResourceSampler
+from tasks.write_results import write_results
+
+
+def carry_out(
+    config: ExperimentConfig, points: Sequence[Point], orchestrator: Orchestrator
+) -> None:
+    """Run every replicate of every point that has no result yet, and say what was found.
+
+    Raises:
+        UserError: the configuration, a data file or the workspace cannot be used.
+        Unavailable: a service that is needed does not start.
+        RunFailed: a run failed, or broke the protocol.
+    """
+    bench = open_bench(config, points)
+    with bench.closing():
+        with ResourceSampler() as sampler:
+            executions = simulate(bench, orchestrator)
+            remove_garbage(bench.ledger, bench.checkpoints, bench.plan.name)
+            report = orchestrator.stage("validate", lambda: validate(bench, orchestrator))
+            outcome = conclude(bench, executions, report)
+            orchestrator.stage("write-results", lambda: write(bench, outcome, report, orchestrator))
+        orchestrator.stage("publish", lambda: publish(bench, outcome, sampler, orchestrator))
+        bench.spectator.finished(outcome, bench)
+    if outcome.state != "finished":
+        raise RunFailed(describe_failure(outcome))
+
+
+def simulate(bench: Bench, orchestrator: Orchestrator) -> dict[str, Execution]:
+    """Execute the runs that have no result; without any, no executor is started."""
+    runs = bench.missing_runs()
+    bench.spectator.planned(bench.plan, bench.committed_steps())
+    if not runs:
+        return {}
+    with ExitStack() as stack:
+        with bench.stage("executor", f"starting {bench.config.executor.kind}"):
+            executor = stack.enter_context(open_executor(bench.config.executor))
+        with bench.stage("simulate", "simulating"):
+            return execute_shards(bench, runs, executor, orchestrator)
+
+
+def validate(bench: Bench, orchestrator: Orchestrator) -> ValidationReport | None:
+    """Validate the ledger of all finished runs; quarantine those that break the protocol."""
+    if bench.config.validation.mode == "off":
+        return None
+    with bench.stage("validate", "validating the ledger"):
+        reach("validate.begin")
+        report = _validated(bench)
+    reasons = {
+        failure.run_id: f"{failure.expectation}: {failure.detail}"
+        for failure in reversed(report.failed)
+    }
+    for failure in report.failed:
+        orchestrator.log.error(
+            "%s: %s: %s", failure.run_id[:12], failure.expectation, failure.detail
+        )
+    reach("validate.end")
+    if bench.config.validation.mode == "strict":
+        bench.ledger.quarantine(reasons)
+        bench.ledger.release(bench.plan.name, broken=reasons)
+    return report
+
+
+def _validated(bench: Bench) -> ValidationReport:
+    if bench.config.validation.engine == "sql":
+        return validate_in_sql(bench.ledger, bench.plan.name)
+    from tasks.validate_ledger import validate_experiment
+
+    return validate_experiment(bench.ledger, bench.plan.name)
+
+
+def conclude(
+    bench: Bench, executions: dict[str, Execution], report: ValidationReport | None
+) -> Outcome:
+    """Return what was found, and enter the end of the experiment into the ledger."""
+    findings = collect_findings(bench.ledger, bench.plan.name, bench.config.cost, executions)
+    states = [record.state for record in findings.records]
+    counts = {
+        "planned": len(states),
+        "finished": states.count("finished"),
+        "reused": sum(
+            r.state == "finished" and r.run_id not in executions for r in findings.records
+        ),
+        "failed": states.count("failed"),
+        "quarantined": states.count("quarantined"),
+    }
+    failed_validation = report is not None and not report.success
+    complete = counts["finished"] == counts["planned"] and not (
+        failed_validation and bench.config.validation.mode == "strict"
+    )
+    validation = report.to_json() if report else None
+    state = "finished" if complete else "failed"
+    bench.ledger.set_experiment(bench.plan.name, state=state, validation=validation)
+    return Outcome(
+        name=bench.plan.name,
+        key=bench.plan.key,
+        state=state,
+        counts=counts,
+        findings=findings,
+        validation=validation,
+        environment=bench.environment,
+        wall_seconds=round(time.monotonic() - bench.began, 3),
+    )
+
+
+def write(
+    bench: Bench, outcome: Outcome, report: ValidationReport | None, orchestrator: Orchestrator
+) -> None:
+    """Write files and plots, and show the results where the orchestrator has a place for them."""
+    with bench.stage("write", "writing results"):
+        reach("write.begin")
+        findings = outcome.findings
+        write_results(
+            bench.folder,
+            bench.config,
+            findings,
+            name=outcome.name,
+            key=outcome.key,
+            state=outcome.state,
+            counts=outcome.counts,
+            wall_seconds=outcome.wall_seconds,
+            environment=outcome.environment,
+            validation=outcome.validation,
+        )
+        if report is not None:
+            write_whole(bench.folder / "validation.json", json.dumps(report.to_json(), indent=2))
+            write_whole(bench.folder / "validation.html", render_html(report, outcome.name))
+        if bench.config.output.plots:
+            from tasks.draw_plots import draw_all
+
+            draw_all(findings.steps, findings.records, findings.points, bench.folder / "plots")
+        orchestrator.show_results(outcome.name, findings)
+
+
+def publish(
+    bench: Bench, outcome: Outcome, sampler: ResourceSampler, orchestrator: Orchestrator
+) -> None:
+    """Publish to MLflow; where it is away, say so, and publish with the next command."""
+    if bench.config.tracking.kind == "off":
+        return
+    from tasks.track_mlflow import publish_experiment
+
+    try:
+        with bench.stage("publish", "publishing to MLflow"):
+            reach("publish.begin")
+            publish_experiment(
+                bench.ledger,
+                bench.config,
+                outcome.name,
+                outcome.key,
+                outcome.findings.records,
+                outcome.findings.points,
+                outcome.findings.steps,
+                sampler.samples,
+                sorted(path for path in bench.folder.rglob("*") if path.is_file()),
+                bench.workspace.folder,
+                validation_success=None
+                if outcome.validation is None
+                else outcome.validation["success"],
+            )
+    except Unavailable as error:
+        bench.spectator.warn(f"not published to MLflow: {error}. The next command does it")
+        orchestrator.log.warning("not published: %s", error)
+
+
+def describe_failure(outcome: Outcome) -> str:
+    """Return which runs have no result that counts, and why, as one paragraph."""
+    counts = outcome.counts
+    parts = [f"{counts[s]} {s}" for s in ("failed", "quarantined") if counts[s]]
+    first = next((r for r in outcome.findings.records if r.error), None)
+    reason = f"; first: run {first.run_id[:12]} ({first.label}): {first.error}" if first else ""
+    return f"{', '.join(parts) or 'validation refused'} of {counts['planned']} runs{reason}"
