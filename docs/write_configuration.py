@@ -75,6 +75,7 @@ UNITS = {
     "replicates": "runs per point",
     "ridge": "none",
     "seed": "none",
+    "segments_at_once": "segments",
     "shard_runs": "runs",
     "start": "step",
     "steps": "steps",

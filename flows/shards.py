@@ -47,7 +47,7 @@ def execute_shards(
         Interrupted: another driver has claimed a run.
         Unavailable: Ray is gone.
     """
-    with LedgerWriter(bench.ledger) as writer:
+    with LedgerWriter(bench.ledger, segments=bench.config.ledger.segments_at_once) as writer:
         executions = _execute(bench, runs, executor, orchestrator, writer)
     orchestrator.log.info("ledger writer: %s", asdict(writer.counts))
     return executions

@@ -16,6 +16,8 @@ class LedgerBase(Frozen):
     """Rows that are kept; hashes cover all kinds whatever is kept."""
     attempts: int = Field(6, ge=1, le=100)
     """Times a transaction is tried when the database is busy or away; waits double from 0.1 s."""
+    segments_at_once: int = Field(64, ge=1, le=1_000)
+    """Segments that wait at most for the writer, and that one transaction may commit."""
     statement_timeout_seconds: Positive | None = 600.0
     """Longest time of one query for reading; null: no limit."""
     slow_query_seconds: Positive = 1.0

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from sim_core.checkpoint import CheckpointFolder, Stored
-from sim_core.errors import OwnershipLost
+from sim_core.errors import LedgerFailed, OwnershipLost, QuorumlabError
 from sim_core.faultpoints import reach
 from sim_core.ledger.blocks import KEPT
 from sim_core.ledger.bulk import insert_entries, insert_rows
@@ -318,11 +318,11 @@ class Ledger:
             LedgerFailed: the database does not write.
             CheckpointUnwritten: the checkpoint cannot be written.
         """
-        (lost,) = self.commit_all([(claim, segment)])
-        if lost is not None:
-            raise lost
+        (refused,) = self.commit_all([(claim, segment)])
+        if refused is not None:
+            raise refused
 
-    def commit_all(self, segments: Sequence[tuple[Claim, Segment]]) -> list[OwnershipLost | None]:
+    def commit_all(self, segments: Sequence[tuple[Claim, Segment]]) -> list[QuorumlabError | None]:
         """Write segments of several runs in one transaction: rows, heads, checkpoints, summaries.
 
         The checkpoints' files are written first. Steps that are there already add nothing.
@@ -342,22 +342,23 @@ class Ledger:
         ]
         self._checkpoints.settle()
         old: list[str] = []
-        lost: list[OwnershipLost | None] = []
+        refused: list[QuorumlabError | None] = []
 
         def write(connection: Connection) -> None:
             old.clear()
-            lost.clear()
+            refused.clear()
             reach("commit.begin")
             rows = self._locked(connection, list({s.run_key for _, s in segments}))
             steps = {key: row["steps"] for key, row in rows.items()}
             written = []
             for (claim, segment), file in zip(segments, stored, strict=True):
+                first_new = steps[segment.run_key]
                 owned = rows[segment.run_key]["epoch"] == claim.epoch
-                lost.append(None if owned else OwnershipLost(_taken(claim)))
-                if not owned:
+                reason = _gap(segment, first_new) if owned else OwnershipLost(_taken(claim))
+                refused.append(reason)
+                if reason is not None:
                     old.append(file.name)
                     continue
-                first_new = steps[segment.run_key]
                 steps[segment.run_key] = max(first_new, segment.next_step)
                 written.append((claim.run, segment, first_new))
                 self._advance(connection, claim.run, segment, first_new)
@@ -373,7 +374,7 @@ class Ledger:
         reach("commit.after")
         for name in old:
             self._checkpoints.remove(name)
-        return lost
+        return refused
 
     def _advance(self, connection: Connection, run: int, segment: Segment, first_new: int) -> None:
         """Enter into the row of a run how far it is, and its summary where it is over."""
@@ -494,6 +495,16 @@ class Ledger:
         values = {"name": stored.name, "sha256": stored.sha256, "n_bytes": stored.n_bytes}
         connection.execute(ADD_CHECKPOINT, step | values)
         return old
+
+
+def _gap(segment: Segment, steps: int) -> LedgerFailed | None:
+    """Return why a segment cannot follow what is there: one before it was not written."""
+    if segment.first_step <= steps:
+        return None
+    return LedgerFailed(
+        f"steps {segment.first_step} to {segment.next_step - 1} of run {segment.run_key[:12]} are not "
+        f"written, as {steps} to {segment.first_step - 1} were not. The same command goes on"
+    )
 
 
 def _taken(claim: Claim) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sim_core.checkpoint import CheckpointFolder
-from sim_core.errors import CheckpointMismatch, OwnershipLost, WorkspaceError
+from sim_core.errors import CheckpointMismatch, LedgerFailed, OwnershipLost, WorkspaceError
 from sim_core.ledger.blocks import KEPT, KINDS
 from sim_core.ledger.schema import HEAD, OLDEST, VERSION_TABLE
 from sim_core.ledger.store import Ledger, open_engine
@@ -614,3 +614,19 @@ def test_file_that_is_no_database_is_refused(tmp_path):
         open_engine(path)
     with pytest.raises(WorkspaceError, match="cannot be opened"):
         open_engine(tmp_path / "nowhere" / "ledger.db")
+
+
+def test_segment_after_one_that_was_not_written_is_refused(ledger, register, make_spec: MakeSpec):
+    """Else a disk that is full for a moment would leave a gap in the chain."""
+    spec = make_spec()
+    register(ledger, spec)
+    (claim,) = ledger.claim([spec])
+    first, second, third = simulate(spec)
+    with pytest.raises(LedgerFailed, match=r"steps 4 to 7 .* as 0 to 3 were not"):
+        ledger.commit(claim, second)
+    ledger.commit(claim, first)
+    refused = ledger.commit_all([(claim, third), (claim, second), (claim, third)])
+    assert [reason is None for reason in refused] == [False, True, True]
+    row = run_of(ledger, spec)
+    assert (row["steps"], row["state"]) == (12, "finished")
+    assert verify_run(ledger, row) is None

@@ -24,7 +24,7 @@ OVERRIDES = (
     "executor=processes",
     "executor.num_cpus=1",
 )
-DETAIL = "ledger.detail=votes"
+LEDGER = ("ledger.detail=votes", "ledger.segments_at_once=1")  # a transaction per segment
 TABLES = [table.name for table in (*ENTRY_TABLES.values(), BLOCKS, SUMMARIES)]
 CLOCK_AND_RESOURCES = ("wall_seconds", "cpu_seconds", "peak_rss_mb", "steps_per_minute", "system/")
 
@@ -113,7 +113,7 @@ def leftovers(program: Program) -> list[str]:
 def command(program: Program) -> tuple[str, ...]:
     """Return the words that run the experiment, on the database that the program's environment names."""
     kind = "postgresql" if "QUORUMLAB_LEDGER_URL" in program.environment else "sqlite"
-    return ("run", *OVERRIDES, f"ledger={kind}", DETAIL)
+    return ("run", *OVERRIDES, f"ledger={kind}", *LEDGER)
 
 
 def start_with(program: Program, *faults: str) -> subprocess.Popen[str]:

@@ -15,6 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from flows.compose import compose_experiment
+from sim_core.plan import plan_runs
+from sim_core.simulate import simulate
 from tests.faults.experiment import (
     REPLICATES,
     End,
@@ -186,21 +189,28 @@ def test_disk_that_fails_ends_the_experiment_in_order(
 
 
 @faults
-def test_damaged_checkpoint_is_refused_and_the_one_before_used(
-    program: Program, undisturbed: End
-) -> None:
-    """Row 4."""
-    assert ended(start_with(program, "commit.after:5:kill"))[0] == -signal.SIGKILL
-    rows = program.query("SELECT name, step FROM checkpointfile ORDER BY step DESC, run LIMIT 1")
-    ((name, step),) = rows
+def test_damaged_checkpoint_is_refused_and_the_one_before_used(program: Program) -> None:
+    """Row 4: the run that goes on further does so from ten steps earlier, to the same head."""
+    words = (*command(program), "checkpoint.keep=2")
+    assert program.run(*words).returncode == 0
+    query = "SELECT run_key, name FROM checkpointfile JOIN run ON run.id = run WHERE step = 60"
+    damaged, name = min(program.query(query))
     path = program.workspace / "checkpoints" / name
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    go_on(program, undisturbed)
-    resumed = [r["resumed_from_step"] for r in program.summary()["runs"]]
-    assert step not in resumed
-    assert step - 10 in resumed
+    further = program.run(*words, "simulation.steps=80")
+    assert further.returncode == 0, further.stderr
+    resumed = {r["run_id"]: r["resumed_from_step"] for r in program.summary()["runs"]}
+    assert resumed.pop(damaged) == 50
+    assert set(resumed.values()) == {60}
+    heads = {}
+    config, points = compose_experiment([*words[1:], "simulation.steps=80"])
+    for run in plan_runs(config, points).runs:
+        *_, last = simulate(run.spec)
+        heads[run.spec.run_key] = last.head.hex()
+    assert end_of(program).heads == heads
+    assert program.run("verify").returncode == 0
 
 
 @faults
