@@ -144,10 +144,12 @@ def _attempt(
                     commits.add(claim, item)
                 if bench.stopping.is_set():
                     raise Interrupted("the experiment was stopped")
-        finally:
             commits.settle()
+        except BaseException:
+            commits.let_arrive()
             if bench.stopping.is_set():
                 _release(claims.values(), bench, done)
+            raise
 
 
 class _Commits:
@@ -167,6 +169,12 @@ class _Commits:
         """Wait until all have arrived."""
         while self._pending:
             self._count(*self._pending.popleft())
+
+    def let_arrive(self) -> None:
+        """Wait until all have arrived or failed, as those after a failed one do."""
+        while self._pending:
+            with suppress(QuorumlabError):
+                self._count(*self._pending.popleft())
 
     def _count(self, written: Future[None], segment: Segment) -> None:
         written.result()
