@@ -38,6 +38,7 @@ def undisturbed() -> dict[str, str]:
     return heads
 
 
+@pytest.mark.faults
 def test_run_goes_on_after_its_worker_was_killed(
     program: Program, undisturbed: dict[str, str]
 ) -> None:
