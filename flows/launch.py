@@ -43,8 +43,9 @@ def launch_experiment(config: ExperimentConfig, points: Sequence[Point]) -> None
     plan = check_before_start(config, points)
     workspace = open_workspace(config.workspace).folder
     config = config.model_copy(update={"workspace": workspace})
+    prepare_environment(workspace)  # before Prefect, Ray and MLflow are imported
     console = Console()
-    conduct = plainly if config.orchestrator.kind == "none" else _load_prefect(console, workspace)
+    conduct = plainly if config.orchestrator.kind == "none" else _load_prefect(console)
     warm_up(config, plan)
     with Terminal(console, workspace=workspace) as terminal:
         token = SPECTATOR.set(terminal)
@@ -62,9 +63,8 @@ def plainly(config: ExperimentConfig, points: Sequence[Point]) -> None:
     carry_out(config, points, PlainOrchestrator())
 
 
-def _load_prefect(console: Console, workspace: Path) -> Conduct:
+def _load_prefect(console: Console) -> Conduct:
     """Return what carries out an experiment as a flow."""
-    prepare_environment(workspace)  # before Prefect is imported
     with console.status("starting Prefect"):
         from flows.experiment import run_experiment
 
