@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from sim_core.config import ExperimentConfig
 from sim_core.growth import check_growth
 from sim_core.identity import model_version, result_relevant
 from sim_core.ledger.blocks import KEPT
+from sim_core.ledger.presence import present
 from sim_core.ledger.store import Ledger, open_engine
 from sim_core.ledger.tables import Experiment
 from sim_core.plan import Plan, Point, plan_runs
@@ -93,7 +94,13 @@ class Bench:
         self.environment = describe_environment()
         self.stage_seconds: dict[str, float] = {}
         self.began = time.monotonic()
-        self._enter(points)
+        self._presence = ExitStack()
+        try:
+            self._presence.enter_context(present(self.ledger.engine, plan.name))
+            self._enter(points)
+        except BaseException:
+            self._let_go()
+            raise
 
     @property
     def folder(self) -> Path:
@@ -109,7 +116,11 @@ class Bench:
             self.ledger.set_experiment(self.plan.name, state="interrupted")
             raise
         finally:
-            self.ledger.dispose()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._presence.close()
+        self.ledger.dispose()
 
     @contextmanager
     def stage(self, name: str, text: str) -> Iterator[None]:

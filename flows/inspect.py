@@ -16,6 +16,7 @@ from sim_core.checkpoint import CheckpointFolder
 from sim_core.config import ExperimentConfig
 from sim_core.errors import UserError
 from sim_core.ledger.engine import open_engine, open_reader
+from sim_core.ledger.presence import is_at_work
 from sim_core.ledger.store import Ledger
 from sim_core.ledger.tables import Experiment
 from sim_core.ledger.verify import verify_run
@@ -58,6 +59,13 @@ def find_experiment(ledger: Ledger, name: str) -> Experiment:
     return found
 
 
+def state_of(ledger: Ledger, experiment: Experiment) -> str:
+    """Return what state an experiment is in: `abandoned` where whoever ran it is gone."""
+    if experiment.state == "running" and not is_at_work(ledger.engine, experiment.name):
+        return "abandoned"
+    return experiment.state
+
+
 def show_experiments(folder: Path, console: Console) -> None:
     """Print a table of all experiments of a workspace."""
     with opened(folder) as (workspace, ledger):
@@ -72,7 +80,7 @@ def show_experiments(folder: Path, console: Console) -> None:
             total = sum(row["horizon"] for row in rows)
             table.add_row(
                 experiment.name,
-                experiment.state,
+                state_of(ledger, experiment),
                 str(len(experiment.points)),
                 str(len(rows)),
                 str(sum(row["summary"] is not None for row in rows)),
@@ -90,10 +98,11 @@ def show_runs(folder: Path, name: str, console: Console) -> None:
     with opened(folder) as (_, ledger):
         experiment = find_experiment(ledger, name)
         rows = ledger.runs_of(name)
+        state = state_of(ledger, experiment)
     states = Counter(
         "finished" if r["summary"] and r["state"] == "running" else r["state"] for r in rows
     )
-    table = Table(title=f"{name}: {experiment.state}", title_justify="left")
+    table = Table(title=f"{name}: {state}", title_justify="left")
     for heading in ("run", "point", "replicate", "state", "steps", "ledger head", "why"):
         table.add_column(heading)
     for row in rows:
@@ -109,6 +118,8 @@ def show_runs(folder: Path, name: str, console: Console) -> None:
         )
     console.print(table)
     console.print(", ".join(f"{n} {state}" for state, n in sorted(states.items())))
+    if state in ("abandoned", "interrupted"):
+        console.print(f"nobody works on it; to go on: quorumlab resume {name}")
 
 
 def verify_workspace(folder: Path, target: str | None, console: Console) -> bool:
