@@ -15,6 +15,7 @@ from rich.console import Console
 from typer.exceptions import TyperException
 
 from flows.data import data_app
+from flows.environment import leave
 from sim_core.errors import Interrupted, QuorumlabError, RunFailed, UserError
 
 app = typer.Typer(
@@ -106,6 +107,49 @@ def status(
 
 
 @app.command()
+def reconcile(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is wrong.")] = False,
+    grace: Annotated[
+        float,
+        typer.Option(min=0, help="Seconds that a flow run of Prefect may take to begin its work."),
+    ] = 60.0,
+    debug: DebugOption = False,
+) -> None:
+    """Repair what was left behind when something died or was away.
+
+    Goes on with experiments whose process is gone, publishes what is not in MLflow yet, tells
+    Prefect how flow runs ended, and recomputes all hash chains.
+    """
+    del debug
+    from flows.reconcile import reconcile_workspace
+
+    if not reconcile_workspace(workspace, Console(), dry_run=dry_run, grace_seconds=grace):
+        raise typer.Exit(1)
+
+
+@app.command()
+def publish(
+    experiment: Annotated[
+        str | None, typer.Argument(help="Name; without it all that is not published.")
+    ] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="URL", help="Address of an MLflow server.")
+    ] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    debug: DebugOption = False,
+) -> None:
+    """Publish finished experiments to MLflow, with tables and plots; nothing is executed again.
+
+    With PREFECT_API_URL set, Prefect shows them too. For experiments that ran where no server was.
+    """
+    del debug
+    from flows.reconcile import publish_experiments
+
+    publish_experiments(workspace, experiment, to, Console())
+
+
+@app.command()
 def verify(
     target: Annotated[
         str | None,
@@ -185,12 +229,12 @@ def main() -> None:
     except TyperException as error:
         usage: Any = error  # all of them can show themselves
         usage.show()
-        sys.exit(usage.exit_code)
+        leave(usage.exit_code)
     except (KeyboardInterrupt, typer.Abort) as error:
         _fail(error, "interrupted", Interrupted.exit_code, debug=debug)
     if code == Interrupted.exit_code:  # typer has caught a KeyboardInterrupt
         _fail(KeyboardInterrupt(), "interrupted", code, debug=debug)
-    sys.exit(code if isinstance(code, int) else 0)
+    leave(code if isinstance(code, int) else 0)
 
 
 def _terminate(number: int, frame: FrameType | None) -> Any:
@@ -211,8 +255,7 @@ def _fail(error: BaseException, label: str, code: int, *, debug: bool) -> None:
         traceback.print_exception(error)
     text = str(error) or "what is committed stays; the same command goes on from there"
     print(f"quorumlab: {label}: {text}", file=sys.stderr)
-    sys.stderr.flush()
-    sys.exit(code)
+    leave(code)
 
 
 if __name__ == "__main__":

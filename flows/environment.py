@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from pathlib import Path
+from threading import Event
+from typing import NoReturn
 
 QUIET = {
     "DO_NOT_TRACK": "true",
@@ -22,6 +25,8 @@ PREFECT = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
 }
+TALKATIVE = ("prefect._internal", "prefect._internal.concurrency", "prefect.events.clients")
+"""Loggers that write every event onto the terminal while Prefect's server is away."""
 RAY = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "1",
@@ -38,11 +43,34 @@ def prepare_environment(workspace: Path) -> None:
 
 
 def quiet_prefect_console() -> None:
-    """Take Prefect's logs off the terminal; they stay in its UI."""
+    """Take Prefect's logs off the terminal; they stay in its UI.
+
+    Nor does the terminal show that a log could not be delivered to a server that is away.
+    """
+    logging.raiseExceptions = False
     from prefect.logging.handlers import PrefectConsoleHandler
 
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     loggers = [logging.getLogger(name) for name in list(logging.root.manager.loggerDict)]
     for logger in [logging.getLogger(), *loggers]:
         for handler in list(logger.handlers):
             if isinstance(handler, PrefectConsoleHandler):
                 logger.removeHandler(handler)
+
+
+_UNDELIVERABLE = Event()
+
+
+def expect_no_delivery() -> None:
+    """Note that Prefect's server is away: its events would be tried for minutes at the end."""
+    _UNDELIVERABLE.set()
+
+
+def leave(code: int) -> NoReturn:
+    """End this process, without waiting for what cannot be delivered."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if _UNDELIVERABLE.is_set():
+        os._exit(code)
+    sys.exit(code)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
+import httpx
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
+from prefect.settings import get_current_settings
 
+from flows.bench import SPECTATOR
+from flows.environment import expect_no_delivery, prepare_environment
 from flows.stages import carry_out
 from sim_core.config import ExperimentConfig
+from sim_core.errors import Unavailable
 from sim_core.plan import Point
 from sim_core.results import Execution, Findings
 from tasks.show_in_prefect import ProgressArtifact, show_results
@@ -38,11 +45,14 @@ class PrefectOrchestrator:
 
     def progress(self, total_steps: int) -> ProgressArtifact:
         """Return a progress bar in Prefect's UI."""
-        return ProgressArtifact(total_steps)
+        return ProgressArtifact(total_steps, self.log)
 
     def show_results(self, name: str, findings: Findings) -> None:
-        """Show tables in Prefect's UI."""
-        show_results(name, findings)
+        """Show tables in Prefect's UI, if its server answers within a minute."""
+        try:
+            show_results(name, findings)
+        except httpx.HTTPError as error:
+            SPECTATOR.get().warn(f"no tables in Prefect, whose server does not answer: {error}")
 
     def close(self) -> None:
         """Prefect ends its tasks itself."""
@@ -57,6 +67,29 @@ def simulate_as_task(index: int, shard: Shard, workbench: Workbench) -> dict[str
     return simulate_shard(shard, workbench, get_run_logger())
 
 
+class Ending:
+    """How the work of a flow ended, whatever Prefect was able to note of it."""
+
+    def __init__(self) -> None:
+        """Nothing has happened yet."""
+        self.has_begun = False
+        self.error: Exception | None = None
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note what becomes of the block."""
+        self.has_begun = True
+        try:
+            yield
+        except Exception as error:
+            self.error = error
+            raise
+
+
+ENDING: ContextVar[Ending] = ContextVar("ending")
+"""Where the flow that is started in this context notes its end."""
+
+
 def _flow_run_name() -> str:
     config: Any = flow_run.parameters["config"]
     section = config if isinstance(config, dict) else config.model_dump()
@@ -64,12 +97,70 @@ def _flow_run_name() -> str:
 
 
 @flow(name="experiment", flow_run_name=_flow_run_name, persist_result=False)
-def run_experiment(config: ExperimentConfig, points: list[Point]) -> None:
+def run_experiment(
+    config: ExperimentConfig,
+    points: list[Point],
+    execute: bool = True,  # noqa: FBT001 - a parameter of the flow
+) -> None:
     """Run every replicate of every point that has no result yet, and say what was found.
+
+    Args:
+        config: The experiment.
+        points: Its points; none: the base alone.
+        execute: Whether runs without a result are executed.
 
     Raises:
         UserError: the configuration, a data file or the workspace cannot be used.
         Unavailable: a service that is needed does not start.
         RunFailed: a run failed, or broke the protocol.
     """
-    carry_out(config, points, PrefectOrchestrator())
+    prepare_environment(config.workspace)
+    with ENDING.get(Ending()).noted():
+        carry_out(config, points, PrefectOrchestrator(), execute=execute)
+
+
+def run_as_flow(config: ExperimentConfig, points: Sequence[Point], *, execute: bool = True) -> None:
+    """Run the flow in this process; the work goes on when Prefect's server goes away meanwhile.
+
+    Raises:
+        Unavailable: the server does not answer at the beginning.
+        QuorumlabError: as `run_experiment`.
+    """
+    expect_server()
+    ending = Ending()
+    token = ENDING.set(ending)
+    try:
+        run_experiment(config, list(points), execute)
+    except httpx.HTTPError as error:
+        expect_no_delivery()
+        if not ending.has_begun or isinstance(ending.error, httpx.HTTPError):
+            raise Unavailable(f"Prefect's server does not answer: {error}. {ADVICE}") from error
+        SPECTATOR.get().warn(
+            "Prefect's server went away, and does not know how this experiment ended; the ledger "
+            "does. quorumlab reconcile tells it later"
+        )
+        if ending.error is not None:
+            raise ending.error from None
+    finally:
+        ENDING.reset(token)
+
+
+ADVICE = "Start it, or unset PREFECT_API_URL, or choose orchestrator=none"
+PATIENCE_SECONDS = 10.0
+
+
+def expect_server() -> None:
+    """Return if the server that is configured answers, or none is, so that one will be started.
+
+    Raises:
+        Unavailable: it does not answer.
+    """
+    url = get_current_settings().api.url
+    if not url:
+        return
+    try:
+        httpx.get(f"{url}/health", timeout=PATIENCE_SECONDS).raise_for_status()
+    except httpx.HTTPError as error:
+        raise Unavailable(
+            f"Prefect's server at {url} does not answer: {error}. {ADVICE}"
+        ) from error

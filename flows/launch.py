@@ -33,8 +33,15 @@ SAMPLED_POINTS = 4
 SAMPLED_STEPS = 5
 
 
-def launch_experiment(config: ExperimentConfig, points: Sequence[Point]) -> None:
+def launch_experiment(
+    config: ExperimentConfig, points: Sequence[Point], *, execute: bool = True
+) -> None:
     """Check what can be checked, then run the flow with a display on the terminal.
+
+    Args:
+        config: The experiment.
+        points: Its points.
+        execute: Whether runs without a result are executed.
 
     Raises:
         UserError: before anything is started or written.
@@ -46,38 +53,38 @@ def launch_experiment(config: ExperimentConfig, points: Sequence[Point]) -> None
     prepare_environment(workspace)  # before Prefect, Ray and MLflow are imported
     console = Console()
     conduct = plainly if config.orchestrator.kind == "none" else _load_prefect(console)
-    warm_up(config, plan)
+    warm_up(config, plan, execute=execute)
     with Terminal(console, workspace=workspace) as terminal:
         token = SPECTATOR.set(terminal)
         try:
-            conduct(config, points)
+            conduct(config, points, execute)
         finally:
             SPECTATOR.reset(token)
 
 
-Conduct = Callable[[ExperimentConfig, Sequence[Point]], None]
+Conduct = Callable[[ExperimentConfig, Sequence[Point], bool], None]
 
 
-def plainly(config: ExperimentConfig, points: Sequence[Point]) -> None:
+def plainly(config: ExperimentConfig, points: Sequence[Point], execute: bool) -> None:  # noqa: FBT001
     """Carry out an experiment in this process."""
-    carry_out(config, points, PlainOrchestrator())
+    carry_out(config, points, PlainOrchestrator(), execute=execute)
 
 
 def _load_prefect(console: Console) -> Conduct:
     """Return what carries out an experiment as a flow."""
     with console.status("starting Prefect"):
-        from flows.experiment import run_experiment
+        from flows.experiment import run_as_flow
 
         quiet_prefect_console()
 
-    def conduct(config: ExperimentConfig, points: Sequence[Point]) -> None:
+    def conduct(config: ExperimentConfig, points: Sequence[Point], execute: bool) -> None:  # noqa: FBT001
         SPECTATOR.get().stage("starting Prefect's server")
-        run_experiment(config, list(points))
+        run_as_flow(config, points, execute=execute)
 
     return conduct
 
 
-def warm_up(config: ExperimentConfig, plan: Plan) -> None:
+def warm_up(config: ExperimentConfig, plan: Plan, *, execute: bool = True) -> None:
     """Begin in the background what takes seconds and will be needed, while Prefect starts."""
 
     def load_libraries() -> None:
@@ -92,7 +99,7 @@ def warm_up(config: ExperimentConfig, plan: Plan) -> None:
         threading.Event().wait()  # Ray ends with the thread that started it
 
     threading.Thread(target=load_libraries, daemon=True).start()
-    if config.executor.kind == "ray_local" and not _all_reused(config, plan):
+    if execute and config.executor.kind == "ray_local" and not _all_reused(config, plan):
         threading.Thread(target=start_executor, daemon=True).start()
 
 

@@ -19,6 +19,9 @@ class Progress(Protocol):
     def show(self, done_steps: int) -> None:
         """Show how many steps are committed."""
 
+    def close(self) -> None:
+        """Show the last figure."""
+
 
 class Orchestrator(Protocol):
     """Carries out stages one after the other, and shards at the same time."""
@@ -50,10 +53,12 @@ class Orchestrator(Protocol):
 class PlainOrchestrator:
     """This process alone: no server, nothing but what is on the terminal and in the workspace."""
 
-    log = logging.getLogger("quorumlab")
+    log = logging.getLogger("quorumlab.experiment")
 
     def __init__(self) -> None:
         """Start no thread before it is needed."""
+        if not self.log.handlers:  # what is logged of an experiment is shown on the terminal
+            self.log.addHandler(logging.NullHandler())
         self._threads: ThreadPoolExecutor | None = None
 
     def stage(self, name: str, work: Callable[[], Result]) -> Result:
@@ -84,6 +89,9 @@ class PlainOrchestrator:
 class _Unseen:
     def show(self, done_steps: int) -> None:
         del done_steps
+
+    def close(self) -> None:
+        pass
 
 
 MOST_THREADS = 1_000

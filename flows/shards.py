@@ -90,6 +90,7 @@ def _execute(
     finally:
         workbench.stopping.set()
         _await_the_rest(running)
+        progress.close()
         orchestrator.close()
     return executions
 

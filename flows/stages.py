@@ -27,9 +27,20 @@ from tasks.write_results import write_results
 
 
 def carry_out(
-    config: ExperimentConfig, points: Sequence[Point], orchestrator: Orchestrator
+    config: ExperimentConfig,
+    points: Sequence[Point],
+    orchestrator: Orchestrator,
+    *,
+    execute: bool = True,
 ) -> None:
     """Run every replicate of every point that has no result yet, and say what was found.
+
+    Args:
+        config: The experiment.
+        points: Its points.
+        orchestrator: Who carries out the stages.
+        execute: Whether runs without a result are executed; the results that are there are
+            validated, written and published in any case.
 
     Raises:
         UserError: the configuration, a data file or the workspace cannot be used.
@@ -39,7 +50,7 @@ def carry_out(
     bench = open_bench(config, points)
     with bench.closing():
         with ResourceSampler() as sampler:
-            executions = simulate(bench, orchestrator)
+            executions = simulate(bench, orchestrator, execute=execute)
             remove_garbage(bench.ledger, bench.checkpoints, bench.plan.name)
             report = orchestrator.stage("validate", lambda: validate(bench, orchestrator))
             outcome = conclude(bench, executions, report)
@@ -50,9 +61,9 @@ def carry_out(
         raise RunFailed(describe_failure(outcome))
 
 
-def simulate(bench: Bench, orchestrator: Orchestrator) -> dict[str, Execution]:
+def simulate(bench: Bench, orchestrator: Orchestrator, *, execute: bool) -> dict[str, Execution]:
     """Execute the runs that have no result; without any, no executor is started."""
-    runs = bench.missing_runs()
+    runs = bench.missing_runs() if execute else []
     bench.spectator.planned(bench.plan, bench.committed_steps())
     if not runs:
         return {}

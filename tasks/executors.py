@@ -24,6 +24,7 @@ from sim_core.sharding import ShardReplica, ShardSpec, open_sharded
 from sim_core.simulate import Job, RunError, RunSpec, Segment, simulate_jobs
 from sim_core.simulated_network import SimulatedNetwork
 from sim_core.state import State
+from tasks.last_words import last_words
 from tasks.worker import SEGMENTS_AHEAD
 from tasks.worker_pool import ProcessExecutor
 
@@ -182,11 +183,16 @@ def _ray_executor(config: ExecutorConfig) -> Iterator[RayExecutor]:
 
     try:
         in_flight = config.max_in_flight or _n_cpus(config) // config.network_shards + 1
-        yield RayExecutor(in_flight, config.network_shards)
+        with last_words(RAY_IS_GONE):
+            yield RayExecutor(in_flight, config.network_shards)
     finally:
         ray.shutdown()
 
 
+RAY_IS_GONE = (
+    "quorumlab: failed: this process was ended from outside: killed, or by Ray, whose raylet died. "
+    "What is committed stays; the same command goes on from there"
+)
 _STARTING = threading.Lock()
 
 

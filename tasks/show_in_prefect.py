@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextvars
+import logging
+import threading
 from typing import Any
-from uuid import UUID
 
+import httpx
 from prefect.artifacts import (
     create_markdown_artifact,
     create_progress_artifact,
@@ -13,26 +16,61 @@ from prefect.artifacts import (
 )
 
 from sim_core.results import MAIN_METRICS, Findings, in_words
+from tasks.simulate_shard import Log
+
+LONGEST_GOODBYE_SECONDS = 5.0
 
 
 class ProgressArtifact:
-    """A progress bar in Prefect's UI, updated when it has moved by a percent."""
+    """A progress bar in Prefect's UI, updated when it has moved by a percent.
 
-    def __init__(self, total_steps: int) -> None:
-        """Create the artifact in the flow run that is running."""
+    A thread of its own tells the server: work never waits for it, and what it does not take is
+    dropped in favour of what comes later.
+    """
+
+    def __init__(self, total_steps: int, log: Log | None = None) -> None:
+        """Show the artifact in the flow run that is running."""
         self._total = max(total_steps, 1)
-        self._shown = 0.0
-        made: Any = create_progress_artifact(
-            0.0, key="progress", description="Steps committed to the ledger"
-        )
-        self._id: UUID = made
+        self._log = log or logging.getLogger("quorumlab")
+        self._percent = 0.0
+        self._is_over = False
+        self._news = threading.Condition()
+        run = contextvars.copy_context().run
+        self._thread = threading.Thread(target=run, args=(self._tell,), daemon=True)
+        self._thread.start()
 
     def show(self, done_steps: int) -> None:
         """Show how many steps are committed."""
         percent = round(100.0 * min(done_steps / self._total, 1.0), 1)
-        if percent - self._shown >= 1 or percent == 100 != self._shown:
-            update_progress_artifact(self._id, percent)
-            self._shown = percent
+        with self._news:
+            if percent - self._percent >= 1 or percent == 100:
+                self._percent = percent
+                self._news.notify()
+
+    def close(self) -> None:
+        """Show the last figure, unless the server takes too long."""
+        with self._news:
+            self._is_over = True
+            self._news.notify()
+        self._thread.join(LONGEST_GOODBYE_SECONDS)
+
+    def _tell(self) -> None:
+        artifact: Any = None
+        shown, is_over = -1.0, False
+        while not is_over:
+            with self._news:
+                while self._percent == shown and not self._is_over:
+                    self._news.wait()
+                shown, is_over = self._percent, self._is_over
+            try:
+                if artifact is None:
+                    artifact = create_progress_artifact(
+                        shown, key="progress", description="Steps committed to the ledger"
+                    )
+                else:
+                    update_progress_artifact(artifact, shown)
+            except httpx.HTTPError as error:
+                self._log.warning("progress is not shown in Prefect: %r", error)
 
 
 def show_results(name: str, findings: Findings) -> None:

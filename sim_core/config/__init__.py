@@ -29,6 +29,7 @@ from sim_core.config.experiment import (
     ExperimentConfig,
     ExperimentSection,
     LimitsConfig,
+    OutputConfig,
     TrackingConfig,
     ValidationConfig,
 )
@@ -159,6 +160,7 @@ __all__ = [
     "NoAdversary",
     "NoDissemination",
     "NslKddTraffic",
+    "OutputConfig",
     "PoisonerAdversary",
     "Positive",
     "PositiveShare",
