@@ -24,9 +24,12 @@ PREFECT = {
     # A temporary server takes 12 s to start on two processors, longer on a busy machine.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    # Or every event that cannot be delivered is written onto the terminal.
+    "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
 }
-TALKATIVE = ("prefect._internal", "prefect._internal.concurrency", "prefect.events.clients")
-"""Loggers that write every event onto the terminal while Prefect's server is away."""
+TALKATIVE = "prefect.events.clients"
+"""A logger that writes onto the terminal while Prefect's server is away."""
 RAY = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "1",
@@ -50,8 +53,7 @@ def quiet_prefect_console() -> None:
     logging.raiseExceptions = False
     from prefect.logging.handlers import PrefectConsoleHandler
 
-    for name in TALKATIVE:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.getLogger(TALKATIVE).setLevel(logging.CRITICAL)
     loggers = [logging.getLogger(name) for name in list(logging.root.manager.loggerDict)]
     for logger in [logging.getLogger(), *loggers]:
         for handler in list(logger.handlers):

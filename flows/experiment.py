@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -48,11 +48,12 @@ class PrefectOrchestrator:
         return ProgressArtifact(total_steps, self.log)
 
     def show_results(self, name: str, findings: Findings) -> None:
-        """Show tables in Prefect's UI, if its server answers within a minute."""
+        """Show tables in Prefect's UI, if its server answers."""
         try:
+            expect_server()
             show_results(name, findings)
-        except httpx.HTTPError as error:
-            SPECTATOR.get().warn(f"no tables in Prefect, whose server does not answer: {error}")
+        except (httpx.HTTPError, Unavailable) as error:
+            SPECTATOR.get().warn(f"no tables in Prefect: {error}")
 
     def close(self) -> None:
         """Prefect ends its tasks itself."""
@@ -117,6 +118,10 @@ def run_experiment(
     prepare_environment(config.workspace)
     with ENDING.get(Ending()).noted():
         carry_out(config, points, PrefectOrchestrator(), execute=execute)
+    with suppress(Unavailable):
+        expect_server()
+        return
+    SPECTATOR.get().stage("waiting for Prefect's server, two minutes at most")
 
 
 def run_as_flow(config: ExperimentConfig, points: Sequence[Point], *, execute: bool = True) -> None:

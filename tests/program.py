@@ -24,34 +24,73 @@ COMMAND = Path(sys.executable).parent / "quorumlab"
 POLL_SECONDS = 0.01
 
 
-@contextmanager
-def prefect_server(folder: Path) -> Iterator[str]:
-    """Give the address of a Prefect server of its own, which spares each command 12 seconds."""
+class PrefectServer:
+    """A Prefect server of its own, which spares each command 12 seconds and can go away."""
+
+    def __init__(self, folder: Path) -> None:
+        """Start nothing yet; records are kept in `folder`."""
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}/api"
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Start it, again after it was killed, and return when it answers."""
+        words = ["server", "start", "--host", "127.0.0.1", "--port", str(self.port), "--no-ui"]
+        environment = {
+            "PREFECT_HOME": str(self.folder),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": (
+                f"sqlite+aiosqlite:///{self.folder / 'prefect.db'}"
+            ),
+        }
+        self.process = start_service(
+            "prefect", words, self.folder / "server.log", environment, f"{self.url}/health"
+        )
+
+    def kill(self) -> None:
+        """Let it be gone at once."""
+        if self.process is not None:
+            kill_everything(self.process)
+            self.process = None
+
+
+def free_port() -> int:
+    """Return a port that nobody uses at the moment."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")} | {
-        "PREFECT_HOME": str(folder),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / 'prefect.db'}",
-    }
-    log = folder / "server.log"
-    words = ["server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
-    with log.open("w") as output:
+        return int(probe.getsockname()[1])
+
+
+def start_service(
+    program: str, words: list[str], log: Path, environment: dict[str, str], health: str
+) -> subprocess.Popen[str]:
+    """Start a server of this environment and return when it answers."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "COV_"))}
+    with log.open("a") as output:
         process = subprocess.Popen(
-            [str(COMMAND.parent / "prefect"), *words],
-            env=environment,
+            [str(COMMAND.parent / program), *words],
+            env=clean | environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
+            text=True,
             start_new_session=True,
         )
+    while not _answers(health):
+        assert process.poll() is None, log.read_text()
+        time.sleep(POLL_SECONDS)  # between two looks, not in place of one
+    return process
+
+
+@contextmanager
+def prefect_server(folder: Path) -> Iterator[str]:
+    """Give the address of a Prefect server for the length of a block."""
+    server = PrefectServer(folder)
     try:
-        while not _answers(f"http://127.0.0.1:{port}/api/health"):
-            assert process.poll() is None, log.read_text()
-            time.sleep(POLL_SECONDS)  # between two looks, not in place of one
-        yield f"http://127.0.0.1:{port}/api"
+        server.start()
+        yield server.url
     finally:
-        kill_everything(process)
+        server.kill()
 
 
 def _answers(url: str) -> bool:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from sim_core.ledger.tables import BLOCKS, ENTRY_TABLES, SUMMARIES
 from tests.program import Program
 
@@ -41,8 +43,8 @@ class End:
     """Status, parameters, metric histories and tags of each child in MLflow, by run key."""
 
 
-def end_of(program: Program) -> End:
-    """Return what the experiment has left behind."""
+def end_of(program: Program, mlflow: Path | None = None) -> End:
+    """Return what the experiment has left behind, in MLflow's database of the workspace or another."""
     runs = dict(program.query("SELECT id, run_key FROM run"))
     return End(
         heads=dict(program.query("SELECT run_key, head FROM run")),
@@ -53,7 +55,7 @@ def end_of(program: Program) -> End:
             )
             for table in TABLES
         },
-        published=published(program.workspace / "mlflow.db", claims(program)),
+        published=published(mlflow or program.workspace / "mlflow.db", claims(program)),
     )
 
 
@@ -93,9 +95,9 @@ def published(database: Path, origin: dict[str, int]) -> dict[str, Any]:
     return found
 
 
-def assert_undisturbed(program: Program, undisturbed: End) -> None:
+def assert_undisturbed(program: Program, undisturbed: End, mlflow: Path | None = None) -> None:
     """Check that an experiment ended as one that nothing happened to, and verifies."""
-    found = end_of(program)
+    found = end_of(program, mlflow)
     for part in ("heads", "states", "rows", "published"):
         assert getattr(found, part) == getattr(undisturbed, part), part
     verified = program.run("verify")
@@ -123,3 +125,14 @@ def start_with(program: Program, *faults: str) -> subprocess.Popen[str]:
         return program.start(*command(program))
     finally:
         del program.environment["QUORUMLAB_FAULT"]
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Return exit code and messages of a program, when it has ended."""
+    _, err = process.communicate(timeout=280)
+    return process.returncode, err
+
+
+def is_stopped(process: subprocess.Popen[str]) -> bool:
+    """Return whether a process stands still."""
+    return psutil.Process(process.pid).status() == psutil.STATUS_STOPPED

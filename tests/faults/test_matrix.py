@@ -8,11 +8,9 @@ states, every row, MLflow's histories; nothing lost, doubled or left over. All o
 from __future__ import annotations
 
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from flows.compose import compose_experiment
@@ -24,6 +22,8 @@ from tests.faults.experiment import (
     assert_undisturbed,
     command,
     end_of,
+    ended,
+    is_stopped,
     start_with,
 )
 from tests.program import Program
@@ -108,12 +108,6 @@ def test_postgresql_ends_as_sqlite_does(
         assert done.returncode == 0, done.stderr
     assert (program.workspace / "ledger.json").exists()
     assert not (program.workspace / "ledger.db").exists()
-
-
-def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """Return exit code and messages of a program, when it has ended."""
-    _, err = process.communicate(timeout=200)
-    return process.returncode, err
 
 
 def go_on(program: Program, undisturbed: End) -> None:
@@ -225,10 +219,6 @@ def test_stopped_driver_that_wakes_up_changes_nothing(program: Program, undistur
     assert code == 130, err
     assert "owned by another process" in err
     assert_undisturbed(program, undisturbed)
-
-
-def is_stopped(process: subprocess.Popen[str]) -> bool:
-    return psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
 
 
 @faults
