@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sim_core.bounded_queue import QueueCounts
+from sim_core.caching import Cache
 from sim_core.checkpoint import CheckpointFolder
 from sim_core.config import ExperimentConfig
 from sim_core.growth import check_growth
 from sim_core.identity import model_version, result_relevant
 from sim_core.ledger.blocks import KEPT
+from sim_core.ledger.cached import CachedQueries
 from sim_core.ledger.presence import present
 from sim_core.ledger.store import Ledger, open_engine
 from sim_core.ledger.tables import Experiment
@@ -62,6 +65,8 @@ class Spectator:
         """The experiment is over."""
 
 
+QUEUES = ("ledger", "publication", "telemetry")
+"""Queues of an experiment whose figures are shown."""
 NOBODY = Spectator()
 SPECTATOR: ContextVar[Spectator] = ContextVar("spectator", default=NOBODY)
 """Who follows the experiments of this process; a flow's parameters are for the record only."""
@@ -90,6 +95,9 @@ class Bench:
             keep=config.checkpoint.keep,
             attempts=config.ledger.attempts,
         )
+        self.cache = Cache("ledger", config.cache)
+        self.queries = CachedQueries(self.ledger, self.cache)
+        self.queues = dict.fromkeys(QUEUES, QueueCounts())
         self.spectator = SPECTATOR.get()
         self.environment = describe_environment()
         self.stage_seconds: dict[str, float] = {}
@@ -120,6 +128,7 @@ class Bench:
 
     def _let_go(self) -> None:
         self._presence.close()
+        self.queries.close()
         self.ledger.dispose()
 
     @contextmanager
@@ -134,7 +143,7 @@ class Bench:
 
     def missing_runs(self) -> list[RunSpec]:
         """Return the runs that have no result yet, or rows of too little detail."""
-        found = {row["run_key"]: row for row in self.ledger.runs_of(self.plan.name)}
+        found = {row["run_key"]: row for row in self.queries.runs_of(self.plan.name)}
         missing = []
         for run in self.plan.runs:
             row = found[run.spec.run_key]
@@ -145,7 +154,7 @@ class Bench:
 
     def committed_steps(self) -> dict[str, int]:
         """Return how many steps of each run are committed, up to its horizon."""
-        rows = self.ledger.runs_of(self.plan.name)
+        rows = self.queries.runs_of(self.plan.name)
         return {row["run_key"]: min(row["steps"], row["horizon"]) for row in rows}
 
     def _enter(self, points: Sequence[Point]) -> None:

@@ -23,8 +23,10 @@ KEEPING = frozenset(
     [
         "agents.py",
         "bounded_queue.py",
+        "caching.py",
         "checkpoint.py",
         "config/__init__.py",
+        "config/cache.py",
         "config/experiment.py",
         "config/explain.py",
         "config/ledger.py",
@@ -48,6 +50,7 @@ KEEPING = frozenset(
         "simulate.py",
         "workspace.py",
         "ledger/bulk.py",
+        "ledger/cached.py",
         "ledger/checks.py",
         "ledger/comparisons.py",
         "ledger/engine.py",
@@ -66,6 +69,7 @@ KEEPING = frozenset(
         "ledger/tables.py",
         "ledger/transactions.py",
         "ledger/verify.py",
+        "ledger/version.py",
         "ledger/writer.py",
     ]
 )

@@ -7,6 +7,7 @@ Frozen pydantic models without extra keys. `ModelConfig` holds what a run's resu
 from __future__ import annotations
 
 from sim_core.config.base import Frozen, Name, Positive, PositiveShare, Share
+from sim_core.config.cache import CacheConfig
 from sim_core.config.detectors import (
     CusumDetector,
     DetectorBase,
@@ -113,6 +114,7 @@ __all__ = [
     "AdversaryConfig",
     "AttackFamily",
     "BftConsensus",
+    "CacheConfig",
     "Campaign",
     "CampaignTraffic",
     "CentralisedDissemination",

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from sim_core.config.base import Frozen, Name, Positive
+from sim_core.config.cache import CacheConfig
 from sim_core.config.explain import describe_validation
 from sim_core.config.ledger import LedgerConfig, SqliteLedger
 from sim_core.config.model import ModelConfig
@@ -120,6 +121,7 @@ class ExperimentConfig(ModelConfig):
     checkpoint: CheckpointConfig = CheckpointConfig()
     limits: LimitsConfig = LimitsConfig()
     ledger: LedgerConfig = SqliteLedger()
+    cache: CacheConfig = CacheConfig()
     validation: ValidationConfig = ValidationConfig()
     tracking: TrackingConfig = TrackingConfig()
     output: OutputConfig = OutputConfig()

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address
 from typing import Any, NamedTuple
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import Connection, Row, func, select, tuple_
 
 from sim_core.errors import UserError
 from sim_core.ledger.blocks import KEPT
+from sim_core.ledger.statements import RUNS_AT_ONCE
 from sim_core.ledger.store import Ledger
 from sim_core.ledger.tables import ENTRY_TABLES, RUNS
 
 ROWS_AT_ONCE = 10_000
 MOST_SOURCES = 100
 FEWEST_ALERTS = 10
+IDENTITY = (RUNS.c.id, RUNS.c.epoch, RUNS.c.steps, RUNS.c.head, RUNS.c.detail)
+"""What tells the rows of a run from any others that it has had: they change in the transaction that
+changes one of these, and a run that starts again has a higher epoch. Of a finished run they stay."""
 
 
 def stream_entries(
@@ -86,37 +90,66 @@ def top_sources(
     Raises:
         UserError: there is no such run, or it keeps no alerts.
     """
-    alert = ENTRY_TABLES["alert"].c
     with ledger.reading(may_lag=True) as connection:
-        run = connection.execute(
-            select(RUNS.c.id, RUNS.c.detail).where(RUNS.c.run_key == run_key)
-        ).one_or_none()
-        if run is None:
-            raise UserError(f"no run {run_key[:12]} in this ledger")
-        if "alert" not in KEPT[run.detail]:
-            raise UserError(
-                f"run {run_key[:12]} keeps no alerts (its detail is {run.detail}): run the "
-                "experiment again with ledger.detail=alerts; the heads stay the same"
-            )
-        window = [alert.run == run.id, alert.step >= first_step]
-        if last_step is not None:
-            window.append(alert.step <= last_step)
-        count = func.count()
-        rows = connection.execute(
-            select(
-                alert.source_ip,
-                count,
-                func.sum(alert.bytes_transferred),
-                func.avg(alert.score),
-                func.max(alert.step),
-            )
-            .where(*window)
-            .group_by(alert.source_ip)
-            .having(count >= at_least)
-            .order_by(count.desc(), alert.source_ip)
-            .limit(min(most, MOST_SOURCES))
+        run = run_with_alerts(connection, run_key)
+        return find_sources(connection, run.id, first_step, last_step, at_least, most)
+
+
+def run_with_alerts(connection: Connection, run_key: str) -> Row[*tuple[Any, ...]]:
+    """Return the identity of a run that keeps its alerts.
+
+    Raises:
+        UserError: there is no such run, or it keeps no alerts.
+    """
+    run = connection.execute(select(*IDENTITY).where(RUNS.c.run_key == run_key)).one_or_none()
+    if run is None:
+        raise UserError(f"no run {run_key[:12]} in this ledger")
+    if "alert" not in KEPT[run.detail]:
+        raise UserError(
+            f"run {run_key[:12]} keeps no alerts (its detail is {run.detail}): run the "
+            "experiment again with ledger.detail=alerts; the heads stay the same"
         )
-        return [
-            Source(str(IPv4Address(address)), alerts, int(total), float(mean), last)
-            for address, alerts, total, mean, last in rows
-        ]
+    return run
+
+
+def find_sources(
+    connection: Connection,
+    run: int,
+    first_step: int,
+    last_step: int | None,
+    at_least: int,
+    most: int,
+) -> list[Source]:
+    """Return the sources with the most alerts of the run of this number, see `top_sources`."""
+    alert, count = ENTRY_TABLES["alert"].c, func.count()
+    window = [alert.run == run, alert.step >= first_step]
+    if last_step is not None:
+        window.append(alert.step <= last_step)
+    rows = connection.execute(
+        select(
+            alert.source_ip,
+            count,
+            func.sum(alert.bytes_transferred),
+            func.avg(alert.score),
+            func.max(alert.step),
+        )
+        .where(*window)
+        .group_by(alert.source_ip)
+        .having(count >= at_least)
+        .order_by(count.desc(), alert.source_ip)
+        .limit(min(most, MOST_SOURCES))
+    )
+    return [
+        Source(str(IPv4Address(address)), alerts, int(total), float(mean), last)
+        for address, alerts, total, mean, last in rows
+    ]
+
+
+def identities(connection: Connection, runs: Sequence[int]) -> dict[int, tuple[Any, ...]]:
+    """Return what tells the rows of each of these runs from others, see `IDENTITY`."""
+    found: dict[int, tuple[Any, ...]] = {}
+    for start in range(0, len(runs), RUNS_AT_ONCE):
+        part = runs[start : start + RUNS_AT_ONCE]
+        rows = connection.execute(select(*IDENTITY).where(RUNS.c.id.in_(part)))
+        found |= {row.id: tuple(row) for row in rows}
+    return found

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from sqlalchemy import TextClause, bindparam, text
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, TextClause, bindparam, func, select, text
+
+from sim_core.ledger.tables import BLOCKS, ENTRY_TABLES
+
+RUNS_AT_ONCE = 500
 
 LOCK_RUNS = """
     SELECT id, run_key, epoch, tries, state, steps, detail, claimed_at FROM run
@@ -36,3 +42,17 @@ def lock_runs(dialect: str) -> TextClause:
     """Return the query for runs that nobody else changes before the transaction ends."""
     locking = " FOR UPDATE" if dialect == "postgresql" else ""  # SQLite has one writer anyway
     return text(LOCK_RUNS + locking).bindparams(bindparam("keys", expanding=True))
+
+
+def count_rows(connection: Connection, runs: Sequence[int]) -> dict[int, int]:
+    """Return how many entries and blocks there are of each run."""
+    counts: dict[int, int] = dict.fromkeys(runs, 0)
+    for table in (*ENTRY_TABLES.values(), BLOCKS):
+        for start in range(0, len(runs), RUNS_AT_ONCE):
+            part = runs[start : start + RUNS_AT_ONCE]
+            rows = connection.execute(
+                select(table.c.run, func.count()).where(table.c.run.in_(part)).group_by(table.c.run)
+            )
+            for run, count in rows:
+                counts[run] += count
+    return counts
