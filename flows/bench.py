@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sim_core.bounded_queue import QueueCounts
-from sim_core.caching import Cache
+from sim_core.caching import Cache, all_statistics
 from sim_core.checkpoint import CheckpointFolder
 from sim_core.config import ExperimentConfig
 from sim_core.growth import check_growth
@@ -26,6 +26,7 @@ from sim_core.results import Findings
 from sim_core.simulate import RunSpec
 from sim_core.workspace import Workspace, open_workspace, remember_ledger
 from tasks.describe_environment import describe_environment
+from tasks.simulate_shard import Log
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,13 @@ class Bench:
             yield
         finally:
             self.stage_seconds[name] = round(time.monotonic() - began, 3)
+
+    def tell_figures(self, log: Log) -> None:
+        """Log what went through the queues and what the caches of this process did."""
+        for name, counts in self.queues.items():
+            log.info("queue %s: %s", name, counts)
+        for name, statistics in all_statistics().items():
+            log.info("cache %s: %s", name, statistics)
 
     def missing_runs(self) -> list[RunSpec]:
         """Return the runs that have no result yet, or rows of too little detail."""

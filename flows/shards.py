@@ -7,7 +7,6 @@ import math
 import queue
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from flows.bench import Bench
@@ -47,9 +46,12 @@ def execute_shards(
         Interrupted: another driver has claimed a run.
         Unavailable: Ray is gone.
     """
-    with LedgerWriter(bench.ledger, segments=bench.config.ledger.segments_at_once) as writer:
+    settings = bench.config.ledger
+    with LedgerWriter(
+        bench.ledger, segments=settings.segments_at_once, flush_seconds=settings.flush_seconds
+    ) as writer:
         executions = _execute(bench, runs, executor, orchestrator, writer)
-    orchestrator.log.info("ledger writer: %s", asdict(writer.counts))
+    bench.queues["ledger"] = writer.counts
     return executions
 
 

@@ -23,7 +23,7 @@ from sim_core.results import Execution, collect_findings
 from sim_core.workspace import write_whole
 from tasks.executors import open_executor
 from tasks.sample_resources import ResourceSampler
-from tasks.write_results import write_results
+from tasks.write_results import renew_queues, write_results
 
 
 def carry_out(
@@ -54,8 +54,10 @@ def carry_out(
             remove_garbage(bench.ledger, bench.checkpoints, bench.plan.name)
             report = orchestrator.stage("validate", lambda: validate(bench, orchestrator))
             outcome = conclude(bench, executions, report)
+            bench.queues["telemetry"] = sampler.counts
             orchestrator.stage("write-results", lambda: write(bench, outcome, report, orchestrator))
         orchestrator.stage("publish", lambda: publish(bench, outcome, sampler, orchestrator))
+        bench.tell_figures(orchestrator.log)
         bench.spectator.finished(outcome, bench)
     if outcome.state != "finished":
         raise RunFailed(describe_failure(outcome))
@@ -156,6 +158,7 @@ def write(
             wall_seconds=outcome.wall_seconds,
             environment=outcome.environment,
             validation=outcome.validation,
+            queues=bench.queues,
         )
         if report is not None:
             write_whole(bench.folder / "validation.json", json.dumps(report.to_json(), indent=2))
@@ -192,10 +195,13 @@ def publish(
                 validation_success=None
                 if outcome.validation is None
                 else outcome.validation["success"],
+                tell_counts=lambda counts: bench.queues.update(publication=counts),
             )
     except Unavailable as error:
         bench.spectator.warn(f"not published to MLflow: {error}. The next command does it")
         orchestrator.log.warning("not published: %s", error)
+    finally:
+        renew_queues(bench.folder, bench.queues)
 
 
 def describe_failure(outcome: Outcome) -> str:

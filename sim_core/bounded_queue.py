@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from types import TracebackType
+from typing import Generic, Self, TypeVar
 
 Item = TypeVar("Item")
 
@@ -24,6 +26,15 @@ class QueueCounts:
     deepest: int = 0
     """Most items that were ever in it."""
 
+    def __str__(self) -> str:
+        """Return the figures in words.
+
+        >>> str(QueueCounts(processed=1200, waited=3))
+        '1,200 processed, 3 waited, 0 dropped, 0 failed'
+        """
+        shown = ("processed", "waited", "dropped", "failed")
+        return ", ".join(f"{getattr(self, name):,} {name}" for name in shown)
+
 
 class BoundedQueue(Generic[Item]):
     """Items in the order in which they came; producers wait for room, or lose what finds none."""
@@ -34,6 +45,7 @@ class BoundedQueue(Generic[Item]):
         self._waiting: deque[tuple[Item, int]] = deque()
         self._bytes = 0
         self._is_closed = False
+        self._n_waiting_producers = 0
         self._changed = threading.Condition()
         self._counts = QueueCounts()
 
@@ -45,7 +57,10 @@ class BoundedQueue(Generic[Item]):
                     self._count(dropped=1)
                     return False
                 self._count(waited=1)
+                self._n_waiting_producers += 1
+                self._changed.notify_all()
                 self._changed.wait_for(lambda: self._has_room(n_bytes))
+                self._n_waiting_producers -= 1
             self._waiting.append((item, n_bytes))
             self._bytes += n_bytes
             deepest = max(self._counts.deepest, len(self._waiting))
@@ -53,10 +68,15 @@ class BoundedQueue(Generic[Item]):
             self._changed.notify_all()
             return True
 
-    def take(self, items: int) -> list[Item]:
-        """Return what waits, at most so many; wait for the first; nothing when closed and empty."""
+    def take(self, items: int, within_seconds: float = 0.0) -> list[Item]:
+        """Return what waits, at most so many; nothing when closed and empty.
+
+        Waits for the first, and then at most `within_seconds` for as many as may be had.
+        """
         with self._changed:
             self._changed.wait_for(lambda: bool(self._waiting) or self._is_closed)
+            if within_seconds:
+                self._changed.wait_for(lambda: self._is_worth_taking(items), within_seconds)
             taken = [self._waiting.popleft() for _ in range(min(items, len(self._waiting)))]
             self._bytes -= sum(size for _, size in taken)
             self._changed.notify_all()
@@ -83,6 +103,69 @@ class BoundedQueue(Generic[Item]):
         fits = len(self._waiting) < self._most and self._bytes + n_bytes <= self._most_bytes
         return fits or not self._waiting
 
+    def _is_worth_taking(self, items: int) -> bool:
+        """Return whether nothing is gained by waiting: enough is there, or no more can come."""
+        is_full = self._bytes >= self._most_bytes or len(self._waiting) >= min(items, self._most)
+        return is_full or self._n_waiting_producers > 0 or self._is_closed
+
     def _count(self, **more: int) -> None:
         sums = {name: getattr(self._counts, name) + n for name, n in more.items()}
         self._counts = replace(self._counts, **sums)
+
+
+class Consumer(Generic[Item]):
+    """A thread that does something with one item after the other; a context manager.
+
+    After a failure nothing more is done, so that producers do not wait for ever: what is or comes
+    into the queue counts as failed, and the producer gets the error when it next looks.
+    """
+
+    def __init__(self, name: str, queue: BoundedQueue[Item], work: Callable[[Item], None]) -> None:
+        """Begin on entry."""
+        self._queue, self._work = queue, work
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._consume, name=name, daemon=True)
+
+    def __enter__(self) -> Self:
+        """Start the thread."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Finish what waits, unless the block has failed, and end the thread."""
+        self._error = self._error or error
+        self._queue.close()
+        self._thread.join()
+        if error is None:
+            self._raise()
+
+    def put(self, item: Item, n_bytes: int = 0) -> None:
+        """Hand over an item, once there is room.
+
+        Raises:
+            BaseException: whatever the work on an item before it has raised.
+        """
+        self._raise()
+        self._queue.put(item, n_bytes)
+
+    def _consume(self) -> None:
+        while items := self._queue.take(1):
+            is_done = self._error is None and self._is_done(items[0])
+            self._queue.done(processed=int(is_done), failed=int(not is_done))
+
+    def _is_done(self, item: Item) -> bool:
+        try:
+            self._work(item)
+        except BaseException as error:  # noqa: BLE001 - the producer raises it
+            self._error = error
+            return False
+        return True
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error

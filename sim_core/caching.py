@@ -52,6 +52,19 @@ class CacheStatistics:
     entries: int = 0
     megabytes: float = 0.0
 
+    def __str__(self) -> str:
+        """Return the figures in words.
+
+        >>> str(CacheStatistics(hits=3, misses=1, entries=1, megabytes=0.2))
+        '3 hits, 1 misses (75 %), 0 evicted, 0 expired, 1 entries of 0.2 MB'
+        """
+        asked = self.hits + self.misses
+        share = f" ({self.hits / asked:.0%})".replace("%", " %") if asked else ""
+        return (
+            f"{self.hits:,} hits, {self.misses:,} misses{share}, {self.evicted:,} evicted, "
+            f"{self.expired:,} expired, {self.entries:,} entries of {self.megabytes:.1f} MB"
+        )
+
     def __add__(self, other: CacheStatistics) -> CacheStatistics:
         """Return the figures of two caches together."""
         pairs = zip(astuple(self), astuple(other), strict=True)

@@ -6,11 +6,13 @@ import os
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
 import psutil
+
+from sim_core.bounded_queue import QueueCounts
 
 MOST_SAMPLES = 2_000
 """Samples kept; when there are more, every other one is dropped and the interval doubles."""
@@ -45,12 +47,18 @@ class ResourceSampler:
         self._most = max(2, most_samples)
         self._stop = threading.Event()
         self._samples: list[ResourceSample] = []
+        self._counts = QueueCounts()
         self._thread = threading.Thread(target=self._run, name="resource-sampler", daemon=True)
 
     @property
     def samples(self) -> list[ResourceSample]:
         """The samples so far, oldest first; a copy."""
         return list(self._samples)
+
+    @property
+    def counts(self) -> QueueCounts:
+        """Samples that were taken, those of them that made room for others, and failures."""
+        return self._counts
 
     def __enter__(self) -> Self:
         self._tree = ProcessTree(os.getpid())
@@ -77,11 +85,20 @@ class ResourceSampler:
         try:
             values = self._tree.figures() | self._machine.figures()
         except (psutil.Error, OSError):
+            self._counts = replace(self._counts, failed=self._counts.failed + 1)
             return  # a sample that cannot be had is no reason to stop the work that is sampled
         self._samples.append(ResourceSample(time.time_ns() // 1_000_000, values))
-        if len(self._samples) > self._most:
+        deepest, dropped = len(self._samples), 0
+        if deepest > self._most:
             self._samples = every_other(self._samples)
             self._interval *= 2
+            dropped = deepest - len(self._samples)
+        self._counts = replace(
+            self._counts,
+            processed=self._counts.processed + 1,
+            dropped=self._counts.dropped + dropped,
+            deepest=max(self._counts.deepest, deepest),
+        )
 
 
 def every_other(samples: list[ResourceSample]) -> list[ResourceSample]:

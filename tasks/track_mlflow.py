@@ -18,7 +18,7 @@ import os
 import re
 import sqlite3
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +28,7 @@ import numpy as np
 import pandas as pd
 from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
 
+from sim_core.bounded_queue import BoundedQueue, Consumer, QueueCounts
 from sim_core.config import ExperimentConfig, TrackingConfig
 from sim_core.errors import ConfigurationError, Unavailable
 from sim_core.faultpoints import reach
@@ -72,6 +73,11 @@ NOTE_METRICS = {
 }
 """Columns of the table in the parent's description, and their heads."""
 NOTE_ROWS = 30
+MOST_LETTERS = 16
+"""Runs that are ready and wait for MLflow."""
+MOST_LETTER_BYTES = 64 * 1024 * 1024
+METRIC_BYTES = 200
+"""Of a point of a curve, as measured."""
 
 
 class Sample(Protocol):
@@ -124,6 +130,7 @@ def publish_experiment(
     artifacts: Sequence[Path],
     workspace: Path,
     validation_success: bool | None,  # noqa: FBT001 - a verdict, None without validation
+    tell_counts: Callable[[QueueCounts], None] = lambda _: None,
 ) -> dict[str, str]:
     """Publish an experiment and return the MLflow run of each published run, by run key.
 
@@ -144,6 +151,7 @@ def publish_experiment(
         artifacts: Files and folders to keep with the parent run.
         workspace: Folder of everything that is kept.
         validation_success: The verdict of the validation.
+        tell_counts: Is told how many runs went through the queue, even where publishing fails.
 
     Raises:
         Unavailable: MLflow does not answer, or refuses; publishing again goes on from there.
@@ -164,12 +172,25 @@ def publish_experiment(
         if samples:
             about = replace(about, end_ms=max(about.end_ms, samples[-1].timestamp_ms))
         parent = outbox.adopt_or_create(about, "")
-        children = _publish_children(ledger, outbox, parent.run, records, steps, verdict)
+        queue = BoundedQueue[Letter](items=MOST_LETTERS, n_bytes=MOST_LETTER_BYTES)
+        try:
+            children = _publish_children(ledger, outbox, parent.run, records, steps, verdict, queue)
+        finally:
+            tell_counts(queue.counts)
         outbox.add_samples(parent.run, samples)
         outbox.add_artifacts(parent.run, artifacts)
         if not parent.is_complete:
             outbox.fill_and_finish(parent, about, [])
     return children
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A run that is ready to be published."""
+
+    record: RunRecord
+    about: Content
+    curves: Sequence[Metric]
 
 
 def _publish_children(
@@ -179,25 +200,38 @@ def _publish_children(
     records: Sequence[RunRecord],
     steps: pd.DataFrame,
     verdict: str,
+    queue: BoundedQueue[Letter],
 ) -> dict[str, str]:
-    """Publish what is ready; note each run in the ledger as soon as it is complete."""
+    """Publish what is ready: one thread asks MLflow, this one makes curves a few runs ahead."""
     rows = steps.groupby("run_id", sort=False).indices
     published: dict[str, str] = {}
-    for record in records:
-        if record.state not in PUBLISHED_STATES:
-            continue
-        about = child_content(record, outbox.name, parent, verdict)
-        slot = outbox.adopt_or_create(about, record.run_id, record.mlflow_run_id)
-        if not slot.is_complete:
-            mine = steps.iloc[rows.get(record.run_id, np.array([], dtype=int))]
-            has_curves = record.state != "quarantined"
-            curves = curve_metrics(mine, about.start_ms) if has_curves else []
-            outbox.fill_and_finish(slot, about, curves)
-            reach("publish.finished")
-        if not record.published or record.mlflow_run_id != slot.run:
-            ledger.set_published(outbox.name, record.number, slot.run)
-        published[record.run_id] = slot.run
+
+    def send(letter: Letter) -> None:
+        published[letter.record.run_id] = _send(ledger, outbox, letter)
+
+    with Consumer("publication", queue, send) as sender:
+        for record in records:
+            if record.state not in PUBLISHED_STATES:
+                continue
+            about = child_content(record, outbox.name, parent, verdict)
+            curves: list[Metric] = []
+            if record.state != "quarantined" and not outbox.has(about, record.run_id):
+                mine = steps.iloc[rows.get(record.run_id, np.array([], dtype=int))]
+                curves = curve_metrics(mine, about.start_ms)
+            sender.put(Letter(record, about, curves), METRIC_BYTES * len(curves))
     return published
+
+
+def _send(ledger: Ledger, outbox: Outbox, letter: Letter) -> str:
+    """Publish a run; note it in the ledger as soon as it is complete; return its MLflow run."""
+    record = letter.record
+    slot = outbox.adopt_or_create(letter.about, record.run_id, record.mlflow_run_id)
+    if not slot.is_complete:
+        outbox.fill_and_finish(slot, letter.about, letter.curves)
+        reach("publish.finished")
+    if not record.published or record.mlflow_run_id != slot.run:
+        ledger.set_published(outbox.name, record.number, slot.run)
+    return slot.run
 
 
 # --- what runs hold -----------------------------------------------------------------------
@@ -422,6 +456,10 @@ class Outbox:
             token = page.token
             if not token:
                 return
+
+    def has(self, about: Content, run_key: str) -> bool:
+        """Return whether this content was found complete."""
+        return any(is_complete(run, about) for run in self._found.get(run_key, ()))
 
     def adopt_or_create(self, about: Content, run_key: str, known: str | None = None) -> Slot:
         """Return the one MLflow run for this content.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
+from sim_core.bounded_queue import QueueCounts
 from sim_core.config import ExperimentConfig
 from sim_core.results import Findings, Interval, RunRecord, runs_frame
 from sim_core.workspace import write_whole
@@ -32,6 +34,7 @@ def write_results(
     wall_seconds: float,
     environment: dict[str, Any],
     validation: dict[str, Any] | None,
+    queues: Mapping[str, QueueCounts],
 ) -> list[Path]:
     """Write the files of an experiment, each whole or not at all, and return them."""
     points = {p["label"]: p for p in findings.point_descriptions}
@@ -44,6 +47,7 @@ def write_results(
         "wall_seconds": wall_seconds,
         "environment": environment,
         "validation": validation,
+        "queues": _figures(queues),
         "runs": [_run(record) for record in findings.records],
         "points": [
             {
@@ -68,6 +72,17 @@ def write_results(
     for file, content in files.items():
         write_whole(folder / file, content)
     return [folder / file for file in files]
+
+
+def renew_queues(folder: Path, queues: Mapping[str, QueueCounts]) -> None:
+    """Write into summary.json what went through the queues until now."""
+    path = folder / "summary.json"
+    summary = json.loads(path.read_text("utf-8")) | {"queues": _figures(queues)}
+    write_whole(path, json.dumps(summary, indent=2, allow_nan=False) + "\n")
+
+
+def _figures(queues: Mapping[str, QueueCounts]) -> dict[str, dict[str, int]]:
+    return {name: asdict(counts) for name, counts in queues.items()}
 
 
 def _run(record: RunRecord) -> dict[str, Any]:

@@ -27,10 +27,17 @@ class _Order(NamedTuple):
 class LedgerWriter:
     """The one writer of an experiment; those who have segments wait while it is far behind."""
 
-    def __init__(self, ledger: Ledger, *, segments: int = MOST_SEGMENTS) -> None:
-        """Start the thread."""
+    def __init__(
+        self, ledger: Ledger, *, segments: int = MOST_SEGMENTS, flush_seconds: float = 0.0
+    ) -> None:
+        """Start the thread.
+
+        A transaction is made of at most so many segments, and begins at most `flush_seconds` after
+        the first of them is there.
+        """
         self._ledger = ledger
         self._segments = segments
+        self._flush_seconds = flush_seconds
         self._queue: BoundedQueue[_Order] = BoundedQueue(items=segments, n_bytes=MOST_BYTES)
         self._thread = threading.Thread(target=self._write, name="ledger-writer", daemon=True)
         self._thread.start()
@@ -64,7 +71,7 @@ class LedgerWriter:
         return self._queue.counts
 
     def _write(self) -> None:
-        while orders := self._queue.take(self._segments):
+        while orders := self._queue.take(self._segments, self._flush_seconds):
             self._commit(orders)
 
     def _commit(self, orders: Sequence[_Order]) -> None:

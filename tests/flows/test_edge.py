@@ -55,6 +55,10 @@ def test_edge_reaches_the_same_heads_without_any_service(tmp_path: Path) -> None
         heads[run.spec.run_key] = last.head.hex()
     assert {r["run_id"]: r["ledger_head"] for r in summary["runs"]} == heads
     assert summary["validation"] == {"success": True, "expectations": 37, "failed": []}
+    queues = summary["queues"]
+    assert (queues["ledger"]["processed"], queues["ledger"]["failed"]) == (2 * 2, 0)
+    assert queues["publication"]["processed"] == 0
+    assert queues["telemetry"]["processed"] >= 1
     assert sorted(p.name for p in folder.iterdir()) == [
         "config.yaml",
         "summary.json",

@@ -68,6 +68,10 @@ def test_a_long_run_is_thinned_and_keeps_its_beginning_and_end() -> None:
     assert 4 <= len(sampler.samples) <= 8
     assert sampler.samples[0] == first
     assert sampler._interval > 60
+    counts = sampler.counts
+    assert (counts.processed, counts.failed) == (102, 0)
+    assert counts.dropped == 102 - len(sampler.samples)
+    assert counts.deepest == 9
 
 
 def test_children_count_with_memory_and_processor_time() -> None:
@@ -134,3 +138,4 @@ def test_what_cannot_be_read_costs_a_sample_and_not_the_work(
     with ResourceSampler(interval_seconds=60) as sampler:
         monkeypatch.setattr(sample_resources.psutil, "disk_usage", refuse)
     assert len(sampler.samples) == 1
+    assert (sampler.counts.processed, sampler.counts.failed) == (1, 1)

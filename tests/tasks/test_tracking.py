@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from sqlalchemy import text
 
+from sim_core.bounded_queue import QueueCounts
 from sim_core.checkpoint import CheckpointFolder
 from sim_core.config import ExperimentConfig, TrackingConfig
 from sim_core.errors import ConfigurationError, Unavailable
@@ -345,6 +346,28 @@ def test_a_lost_store_is_made_again_with_equal_histories(bench: Workbench) -> No
     ids = bench.publish()
     assert bench.snapshot() == before
     assert {r.mlflow_run_id for r in bench.findings.records} == set(ids.values())
+
+
+def test_counts_are_told_of_what_was_published_and_of_what_failed(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[QueueCounts] = []
+    bench.publish(tell_counts=told.append)
+    assert (told[0].processed, told[0].failed, told[0].dropped) == (4, 0, 0)
+    bench.lose_store()
+    finish, times = track_mlflow.Outbox.fill_and_finish, []
+
+    def refuse_the_third(*arguments: Any) -> None:
+        times.append(1)
+        if len(times) == 3:
+            raise OSError(28, "No space left on device")
+        finish(*arguments)
+
+    monkeypatch.setattr(track_mlflow.Outbox, "fill_and_finish", refuse_the_third)
+    with pytest.raises(Unavailable, match="No space left"):
+        bench.publish(tell_counts=told.append)
+    assert told[1].processed == 2
+    assert 1 <= told[1].failed <= 2
 
 
 def test_deleted_runs_are_made_again(bench: Workbench) -> None:
