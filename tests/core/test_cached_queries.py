@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -248,4 +250,57 @@ def test_database_that_is_gone_is_an_error_and_no_old_answer(
         connection.execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)".encode())
     with pytest.raises(LedgerFailed):
         queries.experiments()
+    ledger.dispose()
+
+
+@contextmanager
+def commit_that_waits(postgres: Any, database: str) -> Iterator[Callable[[], None]]:
+    """Begin a commit that is in the log and cannot be seen, until the function is called.
+
+    It waits for a standby that there is not: the one moment between the two that can be held.
+    """
+    where = f"host=127.0.0.1 port={postgres.port} user=postgres dbname={database}"
+    change = "UPDATE experiment SET state = state || ', later'"
+    with psycopg.connect(where, autocommit=True) as admin, psycopg.connect(where) as writer:
+        writer.execute("SET synchronous_commit = on")
+        writer.commit()
+        waiting = f"SELECT wait_event FROM pg_stat_activity WHERE pid = {writer.info.backend_pid}"
+        admin.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        admin.execute("SELECT pg_reload_conf()")
+        try:
+            while True:  # until the server has taken notice of its setting
+                writer.execute(change.encode())
+                committing = threading.Thread(target=writer.commit)
+                committing.start()
+                while committing.is_alive() and (
+                    admin.execute(waiting.encode()).fetchone() != ("SyncRep",)
+                ):
+                    pass
+                if committing.is_alive():
+                    break
+
+            def let_go() -> None:
+                admin.execute(f"SELECT pg_cancel_backend({writer.info.backend_pid})".encode())
+                committing.join()
+
+            yield let_go
+        finally:
+            admin.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            admin.execute("SELECT pg_reload_conf()")
+            committing.join()
+
+
+def test_commit_that_is_in_the_log_before_it_is_seen_is_not_missed(
+    postgres: Any, register: Any, make_spec: Any
+):
+    """The position in PostgreSQL's log would not do as a token."""
+    url = postgres.create()
+    ledger = Ledger(open_postgres(url), CheckpointFolder(Path("unused")))
+    register(ledger, make_spec())
+    queries = CachedQueries(ledger, Cache("trial", CacheConfig()))
+    with commit_that_waits(postgres, url.rpartition("/")[2]) as let_go:
+        before = [queries.experiments()[0].state for _ in range(2)]
+        let_go()
+        assert queries.experiments()[0].state == f"{before[0]}, later"
+    assert before[0] == before[1]
     ledger.dispose()
