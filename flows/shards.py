@@ -44,7 +44,7 @@ def execute_shards(
 
     Raises:
         Interrupted: another driver has claimed a run.
-        Unavailable: Ray is gone.
+        ServiceLost: Ray is gone.
     """
     settings = bench.config.ledger
     with LedgerWriter(

@@ -12,6 +12,7 @@ QuorumlabError
 ├── RunFailed              one run ended without a result
 │   ├── RunTimeout             it passed limits.max_seconds
 │   └── RunTooLarge            its process passed limits.memory_mb
+├── ServiceLost            a service that was there is gone in the midst of work, resumable
 ├── WorkerDied             the process that executed runs is gone; they go on in another
 ├── LedgerFailed           the database does not write any more: full, broken, away for too long
 ├── CheckpointUnwritten    a checkpoint cannot be written: disk full or broken
@@ -78,6 +79,10 @@ class RunTimeout(RunFailed):
 
 class RunTooLarge(RunFailed):
     """The process of a run passed `limits.memory_mb`."""
+
+
+class ServiceLost(QuorumlabError):
+    """A service that was there is gone in the midst of work; the same command goes on."""
 
 
 class WorkerDied(QuorumlabError):

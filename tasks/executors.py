@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager
 from typing import Any, Protocol
 
 from sim_core.config import ExecutorConfig, ModelConfig
-from sim_core.errors import Unavailable, WorkerDied
+from sim_core.errors import ServiceLost, Unavailable, WorkerDied
 from sim_core.ledger.blocks import KEPT
 from sim_core.randomness import Streams
 from sim_core.shard import Shards
@@ -33,6 +33,7 @@ class Executor(Protocol):
     """Executes the jobs of a shard."""
 
     max_in_flight: int
+    dies_with_driver: bool
 
     def execute(self, jobs: Sequence[Job]) -> Iterator[Segment | RunError]:
         """Yield the segments of the jobs as they are made.
@@ -46,6 +47,7 @@ class InlineExecutor:
     """Executes in the calling thread."""
 
     max_in_flight = 1
+    dies_with_driver = True
 
     def execute(self, jobs: Sequence[Job]) -> Iterator[Segment | RunError]:
         """Yield the segments of the jobs."""
@@ -122,6 +124,8 @@ def open_network(
 class RayExecutor:
     """Executes each shard as one streaming task on the Ray that this process is connected to."""
 
+    dies_with_driver = False
+
     def __init__(self, max_in_flight: int, network_shards: int = 1) -> None:
         """Hand out at most `max_in_flight` shards at once, whose networks use so many processes."""
         import ray
@@ -147,10 +151,14 @@ class RayExecutor:
             errors.ActorDiedError,
             errors.OutOfMemoryError,
             errors.ObjectLostError,
+            errors.NodeDiedError,
         ) as error:
             raise WorkerDied(f"a Ray worker died: {_first_line(error)}") from error
-        except errors.RaySystemError as error:
-            raise Unavailable(f"Ray failed: {_first_line(error)}") from error
+        except (errors.RaySystemError, errors.LocalRayletDiedError, errors.RpcError) as error:
+            raise ServiceLost(
+                f"Ray is gone: {_first_line(error)} What is committed stays; the same command goes "
+                "on from there"
+            ) from error
 
 
 @contextmanager

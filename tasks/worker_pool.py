@@ -122,6 +122,8 @@ def _cause(code: int) -> str:
 class ProcessExecutor:
     """Executes each shard in one of its worker processes, which live from shard to shard."""
 
+    dies_with_driver = False
+
     def __init__(self, n_workers: int, max_in_flight: int, nice: int = 0) -> None:
         """Start the workers; shards beyond their number wait for one that is free.
 

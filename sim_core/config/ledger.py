@@ -61,6 +61,9 @@ class PostgresLedger(LedgerBase):
     """Age at which a connection is replaced."""
     pool_timeout_seconds: Positive = 30.0
     """Longest wait for a connection."""
+    lock_timeout_seconds: Positive = 30.0
+    """Longest wait for another writer, and longest rest of a writer within a transaction: one that
+    stands still for as long is thrown out of it by the database."""
 
     @field_validator("url", "replica_url")
     @classmethod

@@ -135,12 +135,18 @@ def _open_postgres(url: str, settings: PostgresLedger, *, is_replica: bool = Fal
         connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": "quorumlab"},
     )
     limit = int((settings.statement_timeout_seconds or 0) * 1000)
+    patience = int(settings.lock_timeout_seconds * 1000)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         if connection.get_execution_options().get("readonly", False):
             connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             connection.exec_driver_sql(f"SET LOCAL statement_timeout = {limit}")
+        else:
+            connection.exec_driver_sql(
+                f"SET LOCAL lock_timeout = {patience}; "
+                f"SET LOCAL idle_in_transaction_session_timeout = {patience}"
+            )
 
     log_slow_queries(engine, settings.slow_query_seconds)
     try:

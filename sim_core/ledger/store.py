@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from sim_core.checkpoint import CheckpointFolder, Stored
-from sim_core.errors import LedgerFailed, OwnershipLost, QuorumlabError
+from sim_core.errors import CheckpointUnwritten, LedgerFailed, OwnershipLost, QuorumlabError
 from sim_core.faultpoints import reach
 from sim_core.ledger.blocks import KEPT
 from sim_core.ledger.bulk import insert_entries, insert_rows
@@ -331,15 +331,20 @@ class Ledger:
             None for each segment that was written, the reason for each that was not.
 
         Raises:
+            OwnershipLost: a checkpoint is gone, as who has claimed its run since removed it.
             LedgerFailed: the database does not write.
             CheckpointUnwritten: a checkpoint cannot be written.
         """
-        stored = [
-            self._checkpoints.write(
-                s.checkpoint, run_key=s.run_key, step=s.next_step, epoch=claim.epoch
-            )
-            for claim, s in segments
-        ]
+        try:
+            stored = [
+                self._checkpoints.write(
+                    s.checkpoint, run_key=s.run_key, step=s.next_step, epoch=claim.epoch
+                )
+                for claim, s in segments
+            ]
+        except CheckpointUnwritten as error:
+            self._refuse_lost([claim for claim, _ in segments], error)
+            raise
         self._checkpoints.settle()
         old: list[str] = []
         refused: list[QuorumlabError | None] = []
@@ -375,6 +380,19 @@ class Ledger:
         for name in old:
             self._checkpoints.remove(name)
         return refused
+
+    def _refuse_lost(self, claims: Sequence[Claim], cause: Exception) -> None:
+        """Return if this driver still owns all of the runs.
+
+        Raises:
+            OwnershipLost: it does not.
+        """
+        epochs = select(RUNS.c.id, RUNS.c.epoch).where(RUNS.c.id.in_({c.run for c in claims}))
+        with self.reading() as connection:
+            now = {row.id: row.epoch for row in connection.execute(epochs)}
+        for claim in claims:
+            if now[claim.run] != claim.epoch:
+                raise OwnershipLost(_taken(claim)) from cause
 
     def _advance(self, connection: Connection, run: int, segment: Segment, first_new: int) -> None:
         """Enter into the row of a run how far it is, and its summary where it is over."""

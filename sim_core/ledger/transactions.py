@@ -40,6 +40,7 @@ POSTGRES_CLASSES = {
     "40": BUSY,  # serialisation failure, deadlock
     "55": BUSY,  # lock not available
     "08": AWAY,
+    "25P03": AWAY,  # thrown out of a transaction in which this process stood still
     "57P": AWAY,  # shut down, starting up
     "53300": AWAY,  # too many connections
     "531": FULL,

@@ -144,6 +144,28 @@ def test_lost_connection_is_made_again(postgres: Any, opened: Open, register: An
     assert ledger.experiment("experiment").state == "mended"
 
 
+def test_writer_that_stands_still_is_thrown_out_of_its_transaction(
+    postgres: Any, opened: Open, register: Any, make_spec: Any
+):
+    url, spec = postgres.create(), make_spec()
+    settings = PostgresLedger(url=url, lock_timeout_seconds=0.3)
+    still, ledger = opened(settings), opened(settings)
+    register(ledger, spec)
+    tries: list[int] = []
+
+    def work(connection: Any) -> None:
+        tries.append(1)
+        connection.execute(text("UPDATE run SET tries = tries + 1"))
+        if len(tries) == 1:
+            ledger.claim([spec])  # waits until the database has ended this transaction
+        connection.execute(text("UPDATE run SET steps = 0"))
+
+    still._database.write(work)
+    assert len(tries) == 2
+    (row,) = ledger.runs_of("experiment")
+    assert (row["epoch"], row["tries"]) == (1, 2)
+
+
 def test_postgresql_that_does_not_answer_is_unavailable_and_named(postgres: Any):
     url = postgres.url("nowhere")
     with pytest.raises(Unavailable, match=r"nowhere.* does not answer: .*PGPASSWORD"):

@@ -7,6 +7,7 @@ import signal
 import psutil
 import pytest
 
+from tests.faults.experiment import is_stopped
 from tests.program import Program
 
 OVERRIDES = (
@@ -29,12 +30,13 @@ OVERRIDES = (
 def test_stopped_experiment_goes_on(
     program: Program, number: signal.Signals, executor: str
 ) -> None:
+    program.environment["QUORUMLAB_FAULT"] = "commit.begin:3:stop"  # signals wait until it goes on
     process = program.start("run", *OVERRIDES, f"executor={executor}")
-    program.wait_for(
-        process, lambda: any(20 <= s < 200 for (s,) in program.query("SELECT steps FROM run"))
-    )
+    del program.environment["QUORUMLAB_FAULT"]
+    program.wait_for(process, lambda: is_stopped(process))
     family = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(number)
+    process.send_signal(signal.SIGCONT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert err.strip().endswith("goes on from there")
