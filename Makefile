@@ -9,8 +9,9 @@ ifeq ($(shell command -v $(PYTHON) 2>/dev/null),)
 PYTHON := python3
 endif
 READY  := $(VENV)/.ready
+MINUTES ?= 10
 
-.PHONY: help setup run test test-slow faults check format lock clean-venv
+.PHONY: help setup run test test-slow faults soak check format lock clean-venv
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -37,6 +38,9 @@ test-slow: setup  ## run the long tests
 
 faults: setup  ## kill, stop and starve the program at every named place
 	@$(BIN)/python -m pytest -m faults tests/faults
+
+soak: setup  ## break the program at random for MINUTES (10): what was injected, lost, doubled
+	@$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(SOAK)
 
 check: setup  ## format, lint, types, layers
 	@$(BIN)/ruff format --check .
