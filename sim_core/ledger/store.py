@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, func, select, update
+from sqlalchemy import Connection, Engine, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from sim_core.checkpoint import CheckpointFolder, Stored
@@ -23,6 +23,7 @@ from sim_core.ledger.statements import (
     ADVANCE_RUN,
     COUNT_RESOURCES,
     DROP_CHECKPOINTS,
+    count_rows,
     lock_runs,
 )
 from sim_core.ledger.tables import (
@@ -226,18 +227,8 @@ class Ledger:
 
     def row_counts(self, runs: Sequence[int]) -> dict[int, int]:
         """Return how many entries and blocks the ledger holds of each run."""
-        counts: dict[int, int] = dict.fromkeys(runs, 0)
         with self.reading() as connection:
-            for table in (*ENTRY_TABLES.values(), BLOCKS):
-                for start in range(0, len(runs), 500):
-                    rows = connection.execute(
-                        select(table.c.run, func.count())
-                        .where(table.c.run.in_(runs[start : start + 500]))
-                        .group_by(table.c.run)
-                    )
-                    for run, count in rows:
-                        counts[run] += count
-        return counts
+            return count_rows(connection, runs)
 
     def set_published(self, name: str, run: int, mlflow_run_id: str) -> None:
         """Note that a run of an experiment is complete in MLflow."""
