@@ -99,7 +99,14 @@ UNITS = {
     "window": "flows",
 }
 """Unit of each number by the last part of its key; see also SUFFIXES."""
-SUFFIXES = {"share": "share", "_rate": "per step", "_steps": "steps", "_seconds": "s", "_mb": "MiB"}
+SUFFIXES = {
+    "_percent": "%",
+    "share": "share",
+    "_rate": "per step",
+    "_steps": "steps",
+    "_seconds": "s",
+    "_mb": "MiB",
+}
 
 Schema = dict[str, Any]
 

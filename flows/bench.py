@@ -99,6 +99,8 @@ class Bench:
         self.cache = Cache("ledger", config.cache)
         self.queries = CachedQueries(self.ledger, self.cache)
         self.queues = dict.fromkeys(QUEUES, QueueCounts())
+        self.adjustments: list[dict[str, Any]] = []
+        """What was done because the machine was short of something."""
         self.spectator = SPECTATOR.get()
         self.environment = describe_environment()
         self.stage_seconds: dict[str, float] = {}

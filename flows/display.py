@@ -6,6 +6,7 @@ import sys
 import threading
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -142,6 +143,8 @@ class Terminal(Spectator):
             f"quarantined; {_validation_words(outcome)}; {outcome.wall_seconds:.1f} s"
         )
         self.console.print(f"[dim]{_stages(bench)}[/]", highlight=False)
+        if bench.adjustments:
+            self.console.print(_adapted(bench.adjustments), highlight=False)
         self.console.print(_where(bench, self._workspace), highlight=False, soft_wrap=True)
 
 
@@ -198,6 +201,16 @@ def _validation_words(outcome: Outcome) -> str:
     n = outcome.validation["expectations"]
     return (
         f"ledger valid ({n} expectations)" if outcome.validation["success"] else "ledger NOT valid"
+    )
+
+
+def _adapted(adjustments: list[dict[str, Any]]) -> str:
+    """Return what was done because the machine was short of something, in a line."""
+    last = adjustments[-1]
+    reasons = dict.fromkeys(a["reason"].split()[0] for a in adjustments)
+    return (
+        f"adapted {len(adjustments)} times to the machine ({', '.join(reasons)}), at last to "
+        f"{last['in_flight']} shards in flight of at most {last['shard_runs']} runs: summary.json"
     )
 
 

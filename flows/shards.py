@@ -15,6 +15,7 @@ from sim_core.errors import WorkerDied
 from sim_core.ledger.writer import LedgerWriter
 from sim_core.results import Execution
 from sim_core.simulate import RunSpec
+from tasks.adapt_to_machine import Adaptation
 from tasks.executors import Executor
 from tasks.simulate_shard import Shard, Workbench
 
@@ -35,6 +36,20 @@ def make_shards(
     )
     starts = range(0, len(runs), size)
     return [Shard(index, runs[start : start + size]) for index, start in enumerate(starts)]
+
+
+def next_shard(waiting: deque[Shard], most_runs: int) -> Shard:
+    """Take the next shard, or its first runs where it is larger than it may be.
+
+    >>> waiting = deque([Shard(0, ["a", "b", "c"])])
+    >>> next_shard(waiting, 2).specs, waiting[0].specs
+    (('a', 'b'), ('c',))
+    """
+    shard = waiting.popleft()
+    if len(shard.specs) <= most_runs:
+        return shard
+    waiting.appendleft(Shard(shard.index, shard.specs[most_runs:]))
+    return Shard(shard.index, shard.specs[:most_runs])
 
 
 def execute_shards(
@@ -73,14 +88,20 @@ def _execute(
         bench.config.limits.attempts,
     )
     shards = make_shards(runs, executor.max_in_flight, bench.config.executor.shard_runs)
+    adaptation = Adaptation(
+        bench.config.adaptation,
+        in_flight=executor.max_in_flight,
+        shard_runs=len(shards[0].specs),
+        empty_caches=bench.cache.clear,
+    )
     waiting, ended = deque(shards), queue.SimpleQueue[Any]()
     progress = orchestrator.progress(sum(run.config.simulation.steps for run in runs))
     executions: dict[str, Execution] = {}
     running: set[Any] = set()
     try:
         while waiting or running:
-            while waiting and len(running) < executor.max_in_flight:
-                shard = waiting.popleft()
+            while waiting and len(running) < adaptation.in_flight:
+                shard = next_shard(waiting, adaptation.shard_runs)
                 future = orchestrator.submit(shard, workbench)
                 running.add(future)
                 future.add_done_callback(ended.put)
@@ -89,7 +110,10 @@ def _execute(
                 running.discard(future)
                 executions |= future.result()
             progress.show(count.steps)
+            if (adjustment := adaptation.look(writer.last_seconds)) is not None:
+                orchestrator.log.info("adapted to the machine: %s", adjustment)
     finally:
+        bench.adjustments = adaptation.report
         workbench.stopping.set()
         _await_the_rest(running)
         progress.close()

@@ -159,6 +159,7 @@ def write(
             environment=outcome.environment,
             validation=outcome.validation,
             queues=bench.queues,
+            adjustments=bench.adjustments,
         )
         if report is not None:
             write_whole(bench.folder / "validation.json", json.dumps(report.to_json(), indent=2))

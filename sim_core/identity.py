@@ -25,6 +25,7 @@ KEEPING = frozenset(
         "bounded_queue.py",
         "caching.py",
         "checkpoint.py",
+        "config/adaptation.py",
         "config/__init__.py",
         "config/cache.py",
         "config/experiment.py",

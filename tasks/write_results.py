@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
@@ -35,6 +35,7 @@ def write_results(
     environment: dict[str, Any],
     validation: dict[str, Any] | None,
     queues: Mapping[str, QueueCounts],
+    adjustments: Sequence[Mapping[str, Any]],
 ) -> list[Path]:
     """Write the files of an experiment, each whole or not at all, and return them."""
     points = {p["label"]: p for p in findings.point_descriptions}
@@ -48,6 +49,7 @@ def write_results(
         "environment": environment,
         "validation": validation,
         "queues": _figures(queues),
+        "adaptation": list(adjustments),
         "runs": [_run(record) for record in findings.records],
         "points": [
             {

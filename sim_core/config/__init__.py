@@ -6,6 +6,7 @@ Frozen pydantic models without extra keys. `ModelConfig` holds what a run's resu
 
 from __future__ import annotations
 
+from sim_core.config.adaptation import AdaptationConfig
 from sim_core.config.base import Frozen, Name, Positive, PositiveShare, Share
 from sim_core.config.cache import CacheConfig
 from sim_core.config.detectors import (
@@ -110,6 +111,7 @@ from sim_core.config.traffic import (
 
 __all__ = [
     "ATTACK_FAMILIES",
+    "AdaptationConfig",
     "AdversaryBase",
     "AdversaryConfig",
     "AttackFamily",

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from sim_core.config.adaptation import AdaptationConfig
 from sim_core.config.base import Frozen, Name, Positive
 from sim_core.config.cache import CacheConfig
 from sim_core.config.explain import describe_validation
@@ -127,6 +128,7 @@ class ExperimentConfig(ModelConfig):
     output: OutputConfig = OutputConfig()
     orchestrator: OrchestratorConfig = OrchestratorConfig()
     executor: ExecutorConfig = ExecutorConfig()
+    adaptation: AdaptationConfig = AdaptationConfig()
 
     def model_part(self) -> ModelConfig:
         """Return the part that results depend on."""

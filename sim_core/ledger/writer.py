@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from types import TracebackType
@@ -38,6 +39,8 @@ class LedgerWriter:
         self._ledger = ledger
         self._segments = segments
         self._flush_seconds = flush_seconds
+        self.last_seconds = 0.0
+        """How long the last transaction took."""
         self._queue: BoundedQueue[_Order] = BoundedQueue(items=segments, n_bytes=MOST_BYTES)
         self._thread = threading.Thread(target=self._write, name="ledger-writer", daemon=True)
         self._thread.start()
@@ -75,6 +78,7 @@ class LedgerWriter:
             self._commit(orders)
 
     def _commit(self, orders: Sequence[_Order]) -> None:
+        began = time.monotonic()
         try:
             lost = self._ledger.commit_all([(o.claim, o.segment) for o in orders])
         except BaseException as error:  # noqa: BLE001 - whoever waits for it raises it
@@ -82,6 +86,7 @@ class LedgerWriter:
             for order in orders:
                 order.written.set_exception(error)
             return
+        self.last_seconds = time.monotonic() - began
         failed = sum(reason is not None for reason in lost)
         self._queue.done(processed=len(orders) - failed, failed=failed)
         for order, reason in zip(orders, lost, strict=True):
