@@ -31,7 +31,7 @@ run: setup  ## run the quick-start experiment (100 nodes, three points, ten repl
 	@$(BIN)/quorumlab run +study=quickstart
 
 test: setup  ## run the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: setup  ## run the long tests
 	@$(BIN)/python -m pytest -m slow
