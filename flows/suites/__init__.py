@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 from flows.benchmark import Group
 from flows.suites.ledger import checkpoint_suite, ledger_suite
+from flows.suites.recovery import recovery_suite
 from flows.suites.step import step_suite
 
 SUITES: dict[str, Callable[[], list[Group]]] = {
     "step": step_suite,
     "ledger": ledger_suite,
     "checkpoint": checkpoint_suite,
+    "recovery": recovery_suite,
 }
 
 __all__ = ["SUITES"]
