@@ -155,7 +155,8 @@ def show_dry_run(config: ExperimentConfig, points: Sequence[Point], console: Con
             network.step()
         elapsed = (time.perf_counter() - began) / min(SAMPLED_STEPS, sample.simulation.steps)
         seconds.append(elapsed * sample.simulation.steps)
-        n_bytes.append(len(encode(network.state, "00" * 32)) * config.checkpoint.keep)
+        state = encode(network.state, "00" * 32, compress=config.checkpoint.compress)
+        n_bytes.append(len(state) * config.checkpoint.keep)
     n_runs = len(plan.runs)
     workers = (
         1 if config.executor.kind == "inline" else config.executor.num_cpus or os.cpu_count() or 1

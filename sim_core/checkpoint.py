@@ -1,7 +1,8 @@
 """A run's state as bytes that are safe to read back, and as files that are never torn.
 
-A checkpoint is MessagePack: plain numbers, text and raw arrays, no code. Its SHA-256 is kept in
-the ledger; a file that differs from it is refused.
+A checkpoint is MessagePack: plain numbers, text and raw arrays, no code; compressed (Zstandard) if
+asked for, which its first bytes tell. Its SHA-256 is kept in the ledger; a file that differs from
+it is refused.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import zstandard
 from numpy.typing import NDArray
 
 from sim_core.errors import CheckpointMismatch, CheckpointUnwritten
@@ -31,6 +33,12 @@ ALLOWED_DTYPES = frozenset(
 )
 LARGEST_ARRAY = 1 << 36
 """Bytes; a header that claims more is refused before memory is asked for."""
+COMPRESSED = zstandard.FRAME_HEADER
+"""First bytes of what is compressed; MessagePack of a checkpoint begins with others."""
+COMPRESSION_LEVEL = 1
+"""Higher ones take longer and save nothing: most of a state is noise, whatever the effort."""
+LARGEST_COMPRESSED = 1 << 30
+"""Bytes before compression: a small file cannot ask for more memory, and what is larger stays as it is."""
 
 
 class PackedArray(msgspec.Struct):
@@ -52,10 +60,13 @@ class Checkpoint(msgspec.Struct):
     arrays: dict[str, PackedArray]
 
 
-def encode(state: State, run_key: str) -> bytes:
-    """Return a state as bytes."""
+def encode(state: State, run_key: str, *, compress: bool = False) -> bytes:
+    """Return a state as bytes, which `decode` reads whether they are compressed or not."""
     arrays = {name: _pack(array) for name, array in state.to_arrays().items()}
-    return msgspec.msgpack.encode(Checkpoint(SCHEMA, run_key, state.step, arrays))
+    content = msgspec.msgpack.encode(Checkpoint(SCHEMA, run_key, state.step, arrays))
+    if compress and len(content) <= LARGEST_COMPRESSED:
+        return zstandard.ZstdCompressor(level=COMPRESSION_LEVEL).compress(content)
+    return content
 
 
 def decode(content: bytes, run_key: str, *, source: Path | str = "in memory") -> State:
@@ -65,16 +76,40 @@ def decode(content: bytes, run_key: str, *, source: Path | str = "in memory") ->
         CheckpointMismatch: the bytes are damaged, of another schema, or of another run.
     """
     try:
-        found = msgspec.msgpack.decode(content, type=Checkpoint)
+        found = msgspec.msgpack.decode(_expand(content), type=Checkpoint)
         if found.schema != SCHEMA:
             raise CheckpointMismatch(source, expected=f"schema {SCHEMA}", found=found.schema)
         if found.run_key != run_key:
             raise CheckpointMismatch(source, expected=f"run {run_key}", found=found.run_key)
         return State.from_arrays({name: _unpack(part) for name, part in found.arrays.items()})
-    except (msgspec.DecodeError, ValueError, KeyError, TypeError, OverflowError) as error:
+    except UNREADABLE as error:
         raise CheckpointMismatch(
             source, expected="a state as this version writes it", found=repr(error)
         ) from error
+
+
+UNREADABLE = (
+    msgspec.DecodeError,
+    zstandard.ZstdError,
+    ValueError,
+    KeyError,
+    TypeError,
+    OverflowError,
+)
+"""What damaged or foreign bytes raise while they are read."""
+
+
+def _expand(content: bytes) -> bytes:
+    """Return what was compressed; what was not, as it is."""
+    if not content.startswith(COMPRESSED):
+        return content
+    claimed = zstandard.frame_content_size(content)
+    if not 0 <= claimed <= LARGEST_COMPRESSED:
+        raise ValueError(f"{claimed} bytes after compression" if claimed >= 0 else "no size")
+    expanded = zstandard.ZstdDecompressor().decompress(content, allow_extra_data=False)
+    if len(expanded) != claimed:
+        raise ValueError(f"{len(expanded)} bytes, {claimed} were claimed")
+    return expanded
 
 
 def _pack(array: NDArray[Any]) -> PackedArray:

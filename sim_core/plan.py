@@ -83,6 +83,7 @@ def plan_runs(config: ExperimentConfig, points: Sequence[Point]) -> Plan:
                 checkpoint_every=config.checkpoint.every,
                 max_seconds=config.limits.max_seconds,
                 memory_mb=config.limits.memory_mb,
+                compress_checkpoints=config.checkpoint.compress,
                 network_shards=config.executor.network_shards,
             )
             runs.append(PlannedRun(index, spec))

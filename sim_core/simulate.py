@@ -38,6 +38,8 @@ class RunSpec:
     max_seconds: float = 300.0
     memory_mb: int | None = None
     """Resident MiB of its process above which the run is stopped; None never stops it."""
+    compress_checkpoints: bool = False
+    """Whether states are compressed before they are handed on."""
     network_shards: int = 1
     """Shards that the network is cut into, where the executor can."""
 
@@ -131,7 +133,7 @@ def simulate(
             n_features=len(network.traffic.feature_names),
             blocks=blocks,
             rows=rows,
-            checkpoint=encode(network.collect(), spec.run_key),
+            checkpoint=encode(network.collect(), spec.run_key, compress=spec.compress_checkpoints),
             summary=summarise(network.state, network.traffic.targets, horizon)
             if last == horizon
             else None,

@@ -45,6 +45,8 @@ class CheckpointConfig(Frozen):
     """Steps between checkpoints; also the steps of one ledger transaction."""
     keep: int = Field(2, ge=1, le=1_000)
     """Checkpoints kept of a run."""
+    compress: bool = False
+    """Whether workers compress them (Zstandard): less to send and to keep, some time for each."""
 
 
 class LimitsConfig(Frozen):

@@ -13,8 +13,17 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import zstandard
 
-from sim_core.checkpoint import SCHEMA, Checkpoint, CheckpointFolder, decode, encode
+from sim_core.checkpoint import (
+    COMPRESSED,
+    LARGEST_COMPRESSED,
+    SCHEMA,
+    Checkpoint,
+    CheckpointFolder,
+    decode,
+    encode,
+)
 from sim_core.errors import CheckpointMismatch, CheckpointUnwritten
 from sim_core.model import NetworkModel
 from sim_core.state import State
@@ -98,6 +107,59 @@ def test_checkpoint_of_another_schema_is_refused(content: bytes):
     found.schema = SCHEMA + 1
     with pytest.raises(CheckpointMismatch, match=f"expected schema {SCHEMA}"):
         decode(msgspec.msgpack.encode(found), RUN_KEY)
+
+
+# --- compressed ---------------------------------------------------------------------------
+
+
+def test_compressed_state_comes_back_bit_for_bit_and_is_smaller(
+    model: NetworkModel, content: bytes
+):
+    compressed = encode(model.state, RUN_KEY, compress=True)
+    assert len(compressed) < 0.9 * len(content)
+    assert bits(decode(compressed, RUN_KEY)) == bits(model.state)
+    assert not content.startswith(COMPRESSED), "else nobody could tell them apart"
+    with pytest.raises(CheckpointMismatch, match=f"expected run {OTHER_KEY}"):
+        decode(compressed, OTHER_KEY)
+
+
+def claiming(content: bytes, n_bytes: int) -> bytes:
+    """Return compressed bytes whose header claims another size (RFC 8878, 3.1.1.1)."""
+    header = COMPRESSED + bytes([0b1110_0000]) + n_bytes.to_bytes(8, "little")
+    size = zstandard.frame_header_size(content)
+    return header + content[size:]
+
+
+@pytest.mark.parametrize("n_bytes", [LARGEST_COMPRESSED + 1, 1 << 62])
+def test_size_that_is_claimed_is_refused_before_memory_is_asked_for(
+    model: NetworkModel, n_bytes: int, monkeypatch: pytest.MonkeyPatch
+):
+    bomb = claiming(encode(model.state, RUN_KEY, compress=True), n_bytes)
+    assert zstandard.frame_content_size(bomb) == n_bytes
+    monkeypatch.delattr(zstandard, "ZstdDecompressor")  # who gets so far has not looked
+    with pytest.raises(CheckpointMismatch, match=f"{n_bytes} bytes after compression"):
+        decode(bomb, RUN_KEY)
+
+
+def test_small_file_that_unfolds_to_gigabytes_is_refused():
+    stream = zstandard.ZstdCompressor().compressobj()
+    zeros = bytes(1 << 24)
+    bomb = b"".join(stream.compress(zeros) for _ in range(80)) + stream.flush()
+    assert len(bomb) < 200_000
+    with pytest.raises(CheckpointMismatch, match="no size"):
+        decode(bomb, RUN_KEY)
+
+
+def test_damaged_compressed_bytes_give_a_state_or_a_mismatch_and_never_anything_else(
+    model: NetworkModel,
+):
+    compressed = encode(model.state, RUN_KEY, compress=True)
+    damages = [*mutations(compressed), compressed + b"more", claiming(compressed, 9)]
+    for damaged in damages:
+        try:
+            assert isinstance(decode(damaged, RUN_KEY), State)
+        except CheckpointMismatch:
+            continue
 
 
 def tampered(content: bytes, name: str, **changes: Any) -> bytes:

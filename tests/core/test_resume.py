@@ -75,6 +75,17 @@ def test_resumed_run_equals_uninterrupted_run_at_every_step(make_spec: MakeSpec,
         assert joined(steps[:at] + resumed) == expected
 
 
+def test_compressed_checkpoints_change_nothing_and_mix_with_others(make_spec: MakeSpec):
+    spec = specify(make_spec, "defaults")
+    packed = dataclasses.replace(spec, compress_checkpoints=True)
+    plain, small = list(simulate(spec)), list(simulate(packed))
+    assert small[-1].head == plain[-1].head
+    assert all(len(s.checkpoint) < len(p.checkpoint) for s, p in zip(small, plain, strict=True))
+    for segments, other in ((plain, packed), (small, spec)):  # killed, and resumed the other way
+        resumed = list(simulate(other, segments[0].checkpoint))
+        assert joined([segments[0], *resumed])[:4] == joined(plain)[:4]
+
+
 @pytest.mark.parametrize("every", [1, 3, 5, 100])
 def test_segments_end_at_multiples_of_their_length_and_at_the_horizon(
     make_spec: MakeSpec, every: int
