@@ -92,6 +92,7 @@ from sim_core.config.protocol import (
     SybilAdversary,
     WeightedConsensus,
 )
+from sim_core.config.retention import RetentionConfig
 from sim_core.config.traffic import (
     ATTACK_FAMILIES,
     AttackFamily,
@@ -176,6 +177,7 @@ __all__ = [
     "RandomVoterAdversary",
     "ReplayTraffic",
     "ResponseConfig",
+    "RetentionConfig",
     "RingTopology",
     "ScaleFreeTopology",
     "Share",

@@ -13,6 +13,7 @@ from sim_core.config.cache import CacheConfig
 from sim_core.config.explain import describe_validation
 from sim_core.config.ledger import LedgerConfig, SqliteLedger
 from sim_core.config.model import ModelConfig
+from sim_core.config.retention import RetentionConfig
 from sim_core.errors import ConfigurationError
 
 
@@ -131,6 +132,7 @@ class ExperimentConfig(ModelConfig):
     orchestrator: OrchestratorConfig = OrchestratorConfig()
     executor: ExecutorConfig = ExecutorConfig()
     adaptation: AdaptationConfig = AdaptationConfig()
+    retention: RetentionConfig = RetentionConfig()
 
     def model_part(self) -> ModelConfig:
         """Return the part that results depend on."""

@@ -23,12 +23,15 @@ CLOCK_INSTRUCTIONS = 100_000
 """SQLite's instructions between two looks at the clock, some milliseconds."""
 
 
-def open_engine(path: Path, settings: LedgerConfig | None = None) -> Engine:
+def open_engine(
+    path: Path, settings: LedgerConfig | None = None, *, as_it_is: bool = False
+) -> Engine:
     """Return an engine on the ledger, made and brought to the schema where that is needed.
 
     Args:
         path: The file of a ledger in SQLite; unused for PostgreSQL.
         settings: Which database, and how it is used.
+        as_it_is: Whether tables are neither made nor upgraded, for who only looks at them.
 
     Options `{"readonly": True}` of a connection promise not to write: it takes no lock, sees one
     state of the database, and its statements have a time limit.
@@ -39,10 +42,12 @@ def open_engine(path: Path, settings: LedgerConfig | None = None) -> Engine:
     """
     settings = settings or SqliteLedger()
     if isinstance(settings, PostgresLedger):
-        return _open_postgres(postgres_url(settings), settings)
+        return _open_postgres(postgres_url(settings), settings, as_it_is=as_it_is)
     refuse_other_file(path)
     engine = _sqlite_engine(path, settings)
     log_slow_queries(engine, settings.slow_query_seconds)
+    if as_it_is:
+        return engine
     try:
         bring_to_head(engine, str(path))
     except (OperationalError, DatabaseError) as error:
@@ -59,7 +64,7 @@ def open_reader(settings: LedgerConfig) -> Engine | None:
     """
     if not isinstance(settings, PostgresLedger) or settings.replica_url is None:
         return None
-    return _open_postgres(settings.replica_url, settings, is_replica=True)
+    return _open_postgres(settings.replica_url, settings, as_it_is=True)
 
 
 def postgres_url(settings: PostgresLedger) -> str:
@@ -123,7 +128,7 @@ def _set_clock(connection: Connection, seconds: float | None) -> None:
     driver.set_progress_handler(lambda: time.monotonic() > end, CLOCK_INSTRUCTIONS)
 
 
-def _open_postgres(url: str, settings: PostgresLedger, *, is_replica: bool = False) -> Engine:
+def _open_postgres(url: str, settings: PostgresLedger, *, as_it_is: bool = False) -> Engine:
     address = make_url(url).set(drivername="postgresql+psycopg")
     engine = create_engine(
         address,
@@ -150,7 +155,7 @@ def _open_postgres(url: str, settings: PostgresLedger, *, is_replica: bool = Fal
 
     log_slow_queries(engine, settings.slow_query_seconds)
     try:
-        if not is_replica:
+        if not as_it_is:
             bring_to_head(engine, str(address))
         else:
             engine.connect().close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +38,7 @@ from sim_core.ledger.tables import (
     ExperimentRun,
     Run,
 )
-from sim_core.ledger.transactions import Database
+from sim_core.ledger.transactions import Database, Result
 from sim_core.simulate import RunSpec, Segment
 
 KEYS_AT_ONCE = 1_000
@@ -102,6 +102,14 @@ class Ledger:
         """
         with self._database.reading(may_lag=may_lag) as connection:
             yield connection
+
+    def write(self, work: Callable[[Connection], Result]) -> Result:
+        """Return what `work` returns, done in one transaction; it may be called again.
+
+        Raises:
+            LedgerFailed: the database does not write.
+        """
+        return self._database.write(work)
 
     # --- experiments ----------------------------------------------------------------------
 
