@@ -31,13 +31,13 @@ run: setup  ## run the quick-start experiment (100 nodes, three points, ten repl
 	@$(BIN)/quorumlab run +study=quickstart
 
 test: setup  ## run the tests
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-slow: setup  ## run the long tests
 	@$(BIN)/python -m pytest -m slow
 
 faults: setup  ## kill, stop and starve the program at every named place
-	@$(BIN)/python -m pytest -m faults tests/faults
+	@$(BIN)/python -m pytest -m faults tests/faults -n auto --maxprocesses 2
 
 soak: setup  ## break the program at random for MINUTES (10): what was injected, lost, doubled
 	@$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(SOAK)

@@ -93,5 +93,5 @@ def test_report_is_written_as_json_and_as_a_row_per_sample(
 
 
 def test_unknown_suite_names_those_that_there_are():
-    with pytest.raises(ConfigurationError, match="there are: checkpoint, ledger, step"):
+    with pytest.raises(ConfigurationError, match="there are: checkpoint, ledger, recovery, step"):
         run_suite("stepp", repeat=1, warmup=0, console=Console(quiet=True))

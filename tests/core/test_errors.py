@@ -21,6 +21,7 @@ EXIT_CODES = {
     "RunFailed": 1,
     "RunTimeout": 1,
     "RunTooLarge": 1,
+    "ServiceLost": 1,
     "WorkerDied": 1,
     "LedgerFailed": 1,
     "CheckpointUnwritten": 1,
