@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import subprocess
 from contextlib import closing
@@ -9,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 
+from sim_core.checkpoint import Checkpoint
 from sim_core.ledger.tables import BLOCKS, ENTRY_TABLES, SUMMARIES
 from tests.program import Program
 
@@ -110,6 +113,18 @@ def leftovers(program: Program) -> list[str]:
     known = {name for (name,) in program.query("SELECT name FROM checkpointfile")}
     folder = program.workspace / "checkpoints"
     return sorted(path.name for path in folder.iterdir() if path.name not in known)
+
+
+def assert_nothing_torn(program: Program) -> None:
+    """Check, right after a death: what the ledger names is there and whole, as is every name.
+
+    What has been computed since another checkpoint is lost, never a part of one.
+    """
+    folder = program.workspace / "checkpoints"
+    for name, checksum in program.query("SELECT name, sha256 FROM checkpointfile"):
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == checksum, name
+    for path in folder.glob("*.ckpt"):
+        msgspec.msgpack.decode(path.read_bytes(), type=Checkpoint)
 
 
 def command(program: Program) -> tuple[str, ...]:

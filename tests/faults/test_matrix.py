@@ -19,6 +19,7 @@ from sim_core.simulate import simulate
 from tests.faults.experiment import (
     REPLICATES,
     End,
+    assert_nothing_torn,
     assert_undisturbed,
     command,
     end_of,
@@ -128,6 +129,7 @@ def test_driver_that_is_killed_goes_on(
 ) -> None:
     process = start_with(program, f"{point}:{call}:kill")
     assert ended(process)[0] == -signal.SIGKILL
+    assert_nothing_torn(program)
     go_on(program, undisturbed)
 
 
