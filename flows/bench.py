@@ -26,6 +26,7 @@ from sim_core.results import Findings
 from sim_core.simulate import RunSpec
 from sim_core.workspace import Workspace, open_workspace, remember_ledger
 from tasks.describe_environment import describe_environment
+from tasks.estimate_memory import refuse_what_does_not_fit
 from tasks.simulate_shard import Log
 
 
@@ -203,4 +204,6 @@ def open_bench(config: ExperimentConfig, points: Sequence[Point]) -> Bench:
         UserError: the configuration, a data file or the workspace cannot be used.
     """
     plan = plan_runs(config, points)
+    limit = config.limits.max_estimated_mb
+    refuse_what_does_not_fit(plan.configs, len(plan.runs), config.executor, limit)
     return Bench(config, points, plan, open_workspace(config.workspace))

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -20,11 +20,14 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
+from flows.overrides import CONF, refuse_config_name, refuse_endless, refuse_hostile
 from sim_core.config import ExperimentConfig, describe_validation
+from sim_core.config.explain import shortened, shown
 from sim_core.errors import ConfigurationError
 from sim_core.plan import Point
 
-CONF = Path(__file__).resolve().parent.parent / "conf"
+LONGEST_MESSAGE = 400
+"""Characters of Hydra's own message that are shown."""
 
 
 def compose_experiment(
@@ -38,14 +41,13 @@ def compose_experiment(
     Raises:
         ConfigurationError: an unknown key or choice, a wrong type or value.
     """
-    _refuse_code(overrides)
+    refuse_config_name(config_name)
+    refuse_hostile(overrides)
     with initialize_config_dir(str(CONF), version_base=None, job_name="quorumlab"):
         try:
             return _compose(overrides, config_name, multirun=multirun)
         except ValidationError as error:
             raise ConfigurationError(describe_validation(error)) from error
-        except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigurationError(_describe_hydra(error)) from error
 
 
 def _compose(
@@ -75,21 +77,44 @@ def _load(
     config_name: str, overrides: Sequence[str]
 ) -> tuple[dict[str, Any], dict[str, list[str]]]:
     """Return a composed configuration as plain values, and the study's points."""
-    composed = compose(config_name=config_name, overrides=list(overrides))
-    values: Any = OmegaConf.to_container(composed, resolve=True)
+    with _in_words(overrides):
+        composed = compose(config_name=config_name, overrides=list(overrides))
+        values: Any = OmegaConf.to_container(composed, resolve=True)
     study = values.pop("points", None) or {}
     if not isinstance(study, dict) or not all(isinstance(v, list) for v in study.values()):
         raise ConfigurationError("points must map labels to lists of overrides")
-    _refuse_code([text for settings in study.values() for text in settings])
+    for label, settings in study.items():
+        refuse_hostile(settings, source=f"point {shown(label)}: ")
     return values, study
+
+
+@contextmanager
+def _in_words(overrides: Sequence[str]) -> Iterator[None]:
+    """Turn whatever Hydra raises over what it was given into our own error.
+
+    Raises:
+        ConfigurationError: Hydra cannot make a configuration of it.
+    """
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigurationError(_describe_hydra(error)) from error
+    except (ArithmeticError, LookupError, OSError, RecursionError, TypeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        given = ", ".join(shown(override) for override in overrides[:5])
+        raise ConfigurationError(
+            f"cannot be understood: {given}: {shortened(reason, LONGEST_MESSAGE)}"
+        ) from error
 
 
 def _expand(overrides: Sequence[str]) -> list[list[str]]:
     """Return one list of overrides per combination of a sweep."""
     loader = GlobalHydra.instance().config_loader()
     parser = OverridesParser.create(config_loader=loader)
-    parsed = parser.parse_overrides(list(overrides))
-    batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    with _in_words(overrides):
+        parsed = parser.parse_overrides(list(overrides))
+        refuse_endless(parsed)
+        batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
     return [list(job) for batch in batches for job in batch]
 
 
@@ -122,14 +147,6 @@ def _difference(base: ExperimentConfig, other: ExperimentConfig) -> dict[str, An
     return {key: theirs[key] for key in fields}
 
 
-def _refuse_code(overrides: Sequence[str]) -> None:
-    for override in overrides:
-        if "${" in override or "_target_" in override:
-            raise ConfigurationError(
-                f"{override!r}: interpolations and _target_ are not accepted; configuration is data"
-            )
-
-
 def _describe_hydra(error: Exception) -> str:
     """Return Hydra's message without its advice to its own developers, and the nearest key."""
     text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
@@ -137,11 +154,11 @@ def _describe_hydra(error: Exception) -> str:
     if match:
         near = difflib.get_close_matches(match.group(1), known_keys(), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        return f"unknown key {match.group(1)!r}{hint} All keys: quorumlab run --cfg job"
+        return f"unknown key {shown(match.group(1))}{hint} All keys: quorumlab run --cfg job"
     text = re.sub(
         r"\s*(Set the environment variable HYDRA_FULL_ERROR|Config search path).*", "", text
     )
-    return text.removeprefix("In 'config': ")
+    return shortened(text.removeprefix("In 'config': "), LONGEST_MESSAGE)
 
 
 def known_keys() -> list[str]:

@@ -27,6 +27,7 @@ from sim_core.plan import Plan, Point, plan_runs
 from sim_core.simulate import peak_rss_mb
 from sim_core.simulated_network import SimulatedNetwork
 from sim_core.workspace import Workspace, open_workspace
+from tasks.estimate_memory import refuse_what_does_not_fit
 from tasks.executors import start_ray
 
 SAMPLED_POINTS = 4
@@ -118,6 +119,8 @@ def check_before_start(config: ExperimentConfig, points: Sequence[Point]) -> Pla
         UserError: a point, a data file, the workspace or the name cannot be used.
     """
     plan = plan_runs(config, points)
+    limit = config.limits.max_estimated_mb
+    refuse_what_does_not_fit(plan.configs, len(plan.runs), config.executor, limit)
     for run_config in plan.configs:
         if run_config.traffic.kind != "synthetic":
             SimulatedNetwork(run_config, seed=config.experiment.seed)
@@ -175,8 +178,10 @@ def hand_to_hydra(words: Sequence[str], config_name: str) -> None:
     """Let Hydra's own command line answer (--help, --cfg, --info, completion)."""
     import hydra
 
-    from flows.compose import CONF
+    from flows.overrides import CONF, refuse_config_name, refuse_hostile
 
+    refuse_config_name(config_name)
+    refuse_hostile(words)
     sys.argv = ["quorumlab run", *words]
 
     @hydra.main(version_base=None, config_path=str(CONF), config_name=config_name)

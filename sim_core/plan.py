@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from sim_core.config import ExperimentConfig, Frozen, ModelConfig
+from sim_core.config import ExperimentConfig, Frozen, LimitsConfig, ModelConfig
 from sim_core.errors import ConfigurationError
 from sim_core.identity import experiment_key, run_key
 from sim_core.simulate import RunSpec
@@ -64,6 +64,8 @@ def plan_runs(config: ExperimentConfig, points: Sequence[Point]) -> Plan:
             f"more than limits.max_runs={config.limits.max_runs}"
         )
     configs = tuple(config.with_settings(point.settings).model_part() for point in points)
+    for point, part in zip(points, configs, strict=True):
+        _refuse_large(part, config.limits, point.label)
     runs: list[PlannedRun] = []
     seen: dict[str, int] = {}
     for index, (point, part) in enumerate(zip(points, configs, strict=True)):
@@ -96,6 +98,30 @@ def plan_runs(config: ExperimentConfig, points: Sequence[Point]) -> Plan:
         values=differing_values(configs),
         runs=tuple(runs),
     )
+
+
+def _refuse_large(config: ModelConfig, limits: LimitsConfig, label: str) -> None:
+    """Check the size of a run against what one may ask for.
+
+    Raises:
+        ConfigurationError: saying what is too large, and the limit.
+    """
+    size = config.simulation
+    asked = {
+        "simulation.nodes": (size.nodes, "max_nodes", limits.max_nodes),
+        "simulation.nodes x flows_per_node": (
+            size.nodes * size.flows_per_node,
+            "max_flows",
+            limits.max_flows,
+        ),
+        "simulation.steps": (size.steps, "max_steps", limits.max_steps),
+    }
+    for what, (found, limit, most) in asked.items():
+        if found > most:
+            raise ConfigurationError(
+                f"point {label!r}: {what} is {found:,}, more than limits.{limit}={most}: lower the "
+                "one or raise the other"
+            )
 
 
 def differing_values(configs: Sequence[ModelConfig]) -> tuple[dict[str, Scalar], ...]:

@@ -51,14 +51,23 @@ class CheckpointConfig(Frozen):
 
 
 class LimitsConfig(Frozen):
-    """What one run or request may take."""
+    """What one run or request may take; what asks for more is refused before it starts."""
 
     max_seconds: Positive = 300.0
     """Wall seconds of one run, counted anew after a resume."""
     memory_mb: int | None = Field(None, ge=1)
     """Resident memory of the process of a run above which the run is stopped after its segment."""
-    max_runs: int = Field(100_000, ge=1)
+    max_runs: int = Field(100_000, ge=1, le=10_000_000)
     """Runs of one experiment."""
+    max_nodes: int = Field(1_000_000, ge=1)
+    """Nodes of one network."""
+    max_flows: int = Field(100_000_000, ge=1)
+    """Flows that one network sees in a step: nodes times flows per node."""
+    max_steps: int = Field(1_000_000, ge=1)
+    """Steps of one run."""
+    max_estimated_mb: int | None = Field(None, ge=1)
+    """Estimated memory of the runs that are executed at once, beyond which an experiment is refused
+    before it starts; null: the memory of the machine."""
     attempts: int = Field(3, ge=1, le=100)
     """Times a run is tried when its worker dies."""
 
