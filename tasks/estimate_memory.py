@@ -110,9 +110,9 @@ def _edges(config: ModelConfig) -> float:
     n_nodes = config.simulation.nodes
     match topology.kind:
         case "ring" | "small_world":
-            return n_nodes * topology.neighbours / 2
+            return float(n_nodes * topology.neighbours) / 2
         case "scale_free":
             return float(n_nodes * topology.attachments)
         case "random":
-            return float(n_nodes * min(topology.mean_degree, n_nodes) / 2)
+            return float(n_nodes * min(topology.mean_degree, n_nodes)) / 2
     return 0.0
