@@ -113,7 +113,7 @@ class Program:
     def workspace(self) -> Path:
         return self.folder / "workspace"
 
-    def run(self, *words: str, timeout: float = 280) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, timeout: float = 1_000) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
         process = self.start(*words)
         out, err = process.communicate(timeout=timeout)

@@ -144,7 +144,7 @@ def start_with(program: Program, *faults: str) -> subprocess.Popen[str]:
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     """Return exit code and messages of a program, when it has ended."""
-    _, err = process.communicate(timeout=280)
+    _, err = process.communicate(timeout=1_000)
     return process.returncode, err
 
 

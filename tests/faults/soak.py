@@ -83,7 +83,7 @@ def disturb(program: Program, random_numbers: random.Random, kinds: tuple[str, .
         if process.poll() is None:
             program.run(*command(program), *WORDS)
             process.send_signal(signal.SIGCONT)
-    process.communicate(timeout=280)
+    process.communicate(timeout=1_000)
     return kind if once.exists() else None
 
 

@@ -49,7 +49,7 @@ def test_many_experiments_at_once_share_a_workspace(tmp_path: Path, tracking: st
             for mine in words
         ]
         for process in processes:
-            out, err = process.communicate(timeout=280)
+            out, err = process.communicate(timeout=1_000)
             assert process.returncode == 0, out + err
             assert "warning" not in out
     finally:

@@ -48,7 +48,7 @@ def test_run_goes_on_after_its_worker_was_killed(
     assert workers
     for worker in workers:
         worker.send_signal(signal.SIGKILL)
-    out, err = process.communicate(timeout=280)
+    out, err = process.communicate(timeout=1_000)
     assert process.returncode == 0, out + err
     _check(program, undisturbed)
     _check_resumed(program)
