@@ -218,6 +218,34 @@ def laws(
         raise typer.Exit(1)
 
 
+@app.command()
+def clean(
+    experiment: Annotated[
+        str | None, typer.Argument(help="Name of an experiment to delete; without it none is.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would go, and how much.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without a question.")] = False,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    debug: DebugOption = False,
+) -> None:
+    """Remove what nobody needs any more; with a name, delete that experiment.
+
+    What resuming, verifying or a longer horizon needs is never removed.
+    """
+    del debug
+    if experiment is None:
+        from flows.clean import clean_workspace
+
+        clean_workspace(workspace, Console(), dry_run=dry_run)
+        return
+    from flows.delete import ask_on_terminal, delete_named
+
+    ask = None if yes else ask_on_terminal
+    delete_named(workspace, experiment, Console(), dry_run=dry_run, ask=ask)
+
+
 def main() -> None:
     """Run the command line; every error ends as a paragraph on stderr and an exit code."""
     signal.signal(signal.SIGTERM, _terminate)

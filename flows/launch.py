@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from flows.bench import SPECTATOR
+from flows.clean import clean_when_due
 from flows.display import Terminal
 from flows.environment import prepare_environment, quiet_prefect_console
 from flows.inspect import find_experiment, opened, stored_points
@@ -61,6 +62,7 @@ def launch_experiment(
             conduct(config, points, execute)
         finally:
             SPECTATOR.reset(token)
+    clean_when_due(config, console)
 
 
 Conduct = Callable[[ExperimentConfig, Sequence[Point], bool], None]

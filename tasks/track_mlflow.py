@@ -16,6 +16,7 @@ import logging
 import math
 import os
 import re
+import shutil
 import sqlite3
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pandas as pd
@@ -480,6 +482,21 @@ class Outbox:
             self._set_tags(slot, about)
         return slot
 
+    def delete_all(self, artifacts: Path | None) -> int:
+        """Delete every run of the experiment; return how many there were.
+
+        Args:
+            artifacts: Folder below which the files of runs go at once; None: they are not ours.
+        """
+        runs = [run for found in self._found.values() for run in found]
+        for run in runs:
+            self._client.delete_run(run.info.run_id)
+            address = urlsplit(run.info.artifact_uri or "")
+            folder = Path(unquote(address.path)).parent
+            if artifacts is not None and address.scheme == "file" and artifacts in folder.parents:
+                shutil.rmtree(folder, ignore_errors=True)
+        return len(runs)
+
     def _create(self, about: Content) -> Slot:
         tags = about.all_tags()
         created = self._client.create_run(
@@ -530,6 +547,37 @@ class Outbox:
             elif path.exists():
                 is_picture = path.suffix in (".png", ".svg")
                 self._client.log_artifact(run, str(path), "plots" if is_picture else None)
+
+
+def delete_published(tracking: TrackingConfig, title: str, name: str, workspace: Path) -> int:
+    """Delete what MLflow has of an experiment, and return how many runs that were.
+
+    MLflow keeps what is deleted until `mlflow gc`; files of the workspace's own MLflow go at once.
+
+    Args:
+        tracking: Where the experiment was published.
+        title: Name of the MLflow experiment that it is in.
+        name: The experiment's name.
+        workspace: Folder of everything that is kept.
+
+    Raises:
+        Unavailable: MLflow does not answer, or refuses; nothing or a part is deleted.
+    """
+    is_local = tracking.kind == "mlflow_local"
+    if is_local and not (workspace.absolute() / "mlflow.db").exists():
+        return 0
+    address = tracking_address(tracking, workspace)
+    with (
+        _explained(address, "deleted from", "Delete it there, by the tag quorumlab.experiment"),
+        _one_at_a_time(workspace),
+        _connected(address, workspace, tracking) as client,
+    ):
+        found = client.get_experiment_by_name(title)
+        if found is None:
+            return 0
+        return Outbox(client, str(found.experiment_id), name).delete_all(
+            workspace.absolute() / "mlartifacts" if is_local else None
+        )
 
 
 def is_complete(run: Run, about: Content) -> bool:
@@ -711,7 +759,11 @@ def _sparing_garbage_collection() -> Iterator[None]:
 
 
 @contextmanager
-def _explained(address: str) -> Iterator[None]:
+def _explained(
+    address: str,
+    what: str = "published to",
+    advice: str = "Results are safe in the ledger; the same command publishes them later",
+) -> Iterator[None]:
     """Turn MLflow's errors into one that says what to do, without passwords.
 
     Raises:
@@ -726,8 +778,5 @@ def _explained(address: str) -> Iterator[None]:
         reason = str(error).strip().partition("\n")[0][:300]
         if "Max retries exceeded" in reason:
             reason = "the server does not answer"
-        message = (
-            f"nothing can be published to MLflow at {address}: {reason}. Results are safe in the "
-            "ledger; the same command publishes them later"
-        )
+        message = f"nothing can be {what} MLflow at {address}: {reason}. {advice}"
         raise Unavailable(re.sub(r"//[^/@\s]+@", "//***@", message)) from error

@@ -5,16 +5,19 @@ Nothing here changes a database but `shorten_log` and `compact`, which change no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Inspector, Table, UniqueConstraint, inspect, text
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, DBAPIError
 from sqlalchemy.schema import CreateIndex, CreateTable, Index
 
 from sim_core.ledger import tables
+from sim_core.ledger.transactions import explained
 
 TABLES: Sequence[Table] = [
     tables.EXPERIMENTS,
@@ -52,8 +55,11 @@ def missing_parts(engine: Engine) -> list[Missing]:
     """Return the tables, primary keys, unique keys and indexes that are not there.
 
     An index counts as there where one of any name begins with its columns.
+
+    Raises:
+        LedgerFailed: the database does not answer.
     """
-    with engine.execution_options(readonly=True).connect() as connection:
+    with _looking(engine) as connection:
         inspector = inspect(connection)
         present = set(inspector.get_table_names())
         return [
@@ -116,8 +122,12 @@ def damage(connection: Connection) -> list[str]:
 
 
 def size_of(engine: Engine) -> Size:
-    """Return how large a ledger is."""
-    with engine.execution_options(readonly=True).connect() as connection:
+    """Return how large a ledger is.
+
+    Raises:
+        LedgerFailed: the database does not answer.
+    """
+    with _looking(engine) as connection:
         if engine.dialect.name != "sqlite":
             total = connection.execute(text("SELECT pg_database_size(current_database())"))
             return Size(int(total.scalar_one()), 0, 0)
@@ -130,7 +140,11 @@ def size_of(engine: Engine) -> Size:
 
 
 def shorten_log(engine: Engine) -> bool:
-    """Move SQLite's write-ahead log into the database; return whether nobody was in the way."""
+    """Move SQLite's write-ahead log into the database; return whether nobody was in the way.
+
+    Raises:
+        LedgerFailed: the file cannot be written.
+    """
     if engine.dialect.name != "sqlite":
         return True
     ((busy, _, _),) = _pragma(engine, "PRAGMA wal_checkpoint(TRUNCATE)")
@@ -138,20 +152,33 @@ def shorten_log(engine: Engine) -> bool:
 
 
 def compact(engine: Engine) -> None:
-    """Give the space of erased rows back: of SQLite's file, or for new rows of PostgreSQL's tables."""
+    """Give the space of erased rows back to the disk; PostgreSQL does so itself (autovacuum).
+
+    Raises:
+        LedgerFailed: another program holds the file, or there is no room for its copy.
+    """
     if engine.dialect.name == "sqlite":
         _pragma(engine, "VACUUM")
-        return
-    names = ", ".join(map(engine.dialect.identifier_preparer.format_table, TABLES))
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text(f"VACUUM {names}"))
+
+
+@contextmanager
+def _looking(engine: Engine) -> Iterator[Connection]:
+    try:
+        with engine.execution_options(readonly=True).connect() as connection:
+            yield connection
+    except DBAPIError as error:
+        raise explained(error) from error
 
 
 def _pragma(engine: Engine, statement: str) -> list[Any]:
     """Return the rows of a statement that SQLite refuses within a transaction."""
     connection = engine.raw_connection()
+    driver: Any = connection.driver_connection
     try:
-        rows: list[Any] = connection.driver_connection.execute(statement).fetchall()  # type: ignore[union-attr]
+        rows: list[Any] = driver.execute(statement).fetchall()
+    except sqlite3.Error as error:
+        raise explained(DBAPIError(statement, None, error)) from error
+    else:
         return rows
     finally:
         connection.close()

@@ -47,8 +47,6 @@ class Spare:
 
     run: int
     step: int
-    epoch: int
-    """Of the run when it was looked at; who claims it later may count on its checkpoints."""
     name: str
     n_bytes: int
 
@@ -73,7 +71,7 @@ def spare_checkpoints(ledger: Ledger, keep: int) -> list[Spare]:
     """Return the checkpoints of finished runs beyond the last `keep` that no horizon begins at."""
     table = CHECKPOINTS.c
     stored = (
-        select(table.run, table.step, RUNS.c.epoch, table.name, table.n_bytes)
+        select(table.run, table.step, table.name, table.n_bytes)
         .join(RUNS, RUNS.c.id == table.run)
         .where(RUNS.c.state == "finished")
         .order_by(table.run, table.step.desc())
@@ -117,9 +115,7 @@ def drop_checkpoints(ledger: Ledger, spares: Sequence[Spare]) -> list[Spare]:
     def write(connection: Connection) -> list[Spare]:
         dropped = []
         for spare in spares:
-            free = select(RUNS.c.id).where(
-                RUNS.c.id == spare.run, RUNS.c.epoch == spare.epoch, RUNS.c.state == "finished"
-            )
+            free = select(RUNS.c.id).where(RUNS.c.id == spare.run, RUNS.c.state == "finished")
             statement = delete(CHECKPOINTS).where(
                 CHECKPOINTS.c.run.in_(free), CHECKPOINTS.c.step == spare.step
             )

@@ -149,7 +149,7 @@ def test_space_of_erased_rows_and_of_the_log_is_given_back(
     assert (tmp_path / "ledger.db").stat().st_size == after.database < before.database
 
 
-def test_compacting_postgresql_leaves_the_ledger_as_it_was(postgres) -> None:
+def test_postgresql_is_left_to_compact_itself(postgres) -> None:
     engine = open_engine(Path("unused"), PostgresLedger(url=postgres.create()))
     compact(engine)
     assert shorten_log(engine)

@@ -33,6 +33,7 @@ from tasks.track_mlflow import (
     CURVES,
     LONGEST_PARAM,
     curve_metrics,
+    delete_published,
     flat_params,
     prepare_store,
     publish_experiment,
@@ -376,6 +377,31 @@ def test_deleted_runs_are_made_again(bench: Workbench) -> None:
     bench.client().delete_run(next(iter(ids.values())))
     assert bench.publish() != ids
     assert bench.snapshot() == before
+
+
+def test_an_experiment_is_deleted_with_its_files_and_others_stay(bench: Workbench) -> None:
+    note = bench.folder / "note.txt"
+    note.write_text("kept with the parent")
+    bench.publish(artifacts=[note])
+    (kept,) = bench.client().search_experiments(filter_string="name = 'trial'")
+    other = bench.client().create_run(kept.experiment_id, tags={"quorumlab.experiment": "mine-2"})
+    local = TrackingConfig(kind="mlflow_local")
+    assert list(bench.folder.rglob("mlartifacts/**/note.txt"))
+    assert delete_published(local, "trial", "mine", bench.folder) == 5
+    (left,) = bench.client().search_runs([kept.experiment_id])
+    assert left.info.run_id == other.info.run_id
+    assert list(bench.folder.rglob("mlartifacts/**/note.txt")) == []
+    assert note.exists()
+    assert delete_published(local, "trial", "mine", bench.folder) == 0
+    assert delete_published(local, "no such title", "mine", bench.folder) == 0
+    bench.publish()
+    assert len(bench.client().search_runs([kept.experiment_id])) == 6
+
+
+def test_where_nothing_was_published_nothing_is_deleted_or_made(tmp_path: Path) -> None:
+    local = TrackingConfig(kind="mlflow_local")
+    assert delete_published(local, "trial", "mine", tmp_path) == 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_deleted_mlflow_experiment_is_restored(bench: Workbench) -> None:
