@@ -246,6 +246,20 @@ def clean(
     delete_named(workspace, experiment, Console(), dry_run=dry_run, ask=ask)
 
 
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    debug: DebugOption = False,
+) -> None:
+    """Look at versions, memory, disk, ports, services and the ledger, and say what to mend."""
+    del debug
+    from flows.doctor import diagnose
+
+    if not diagnose(workspace, Console(), as_json=as_json):
+        raise typer.Exit(1)
+
+
 def main() -> None:
     """Run the command line; every error ends as a paragraph on stderr and an exit code."""
     signal.signal(signal.SIGTERM, _terminate)

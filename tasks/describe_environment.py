@@ -25,14 +25,15 @@ def describe_environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "packages": {name: version(name) for name in PACKAGES.split()},
         "cpus": os.cpu_count(),
-        "processor": _processor(),
+        "processor": describe_processor(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "git_commit": _git_commit(),
         "model_version": model_version(),
     }
 
 
-def _processor() -> str:
+def describe_processor() -> str:
+    """Return the name of the processor."""
     try:
         text = Path("/proc/cpuinfo").read_text("utf-8")
     except OSError:
