@@ -14,6 +14,7 @@ from sim_core.bounded_queue import QueueCounts
 from sim_core.caching import Cache, all_statistics
 from sim_core.checkpoint import CheckpointFolder
 from sim_core.config import ExperimentConfig
+from sim_core.errors import OwnershipLost
 from sim_core.growth import check_growth
 from sim_core.identity import model_version, result_relevant
 from sim_core.ledger.blocks import KEPT
@@ -144,6 +145,18 @@ class Bench:
             yield
         finally:
             self.stage_seconds[name] = round(time.monotonic() - began, 3)
+
+    def expect_experiment(self) -> None:
+        """Return if the experiment is still there.
+
+        Raises:
+            OwnershipLost: it was deleted meanwhile.
+        """
+        if self.ledger.experiment(self.plan.name) is None:
+            raise OwnershipLost(
+                f"experiment {self.plan.name} was deleted while this command worked on it; nothing "
+                "more is written"
+            )
 
     def tell_figures(self, log: Log) -> None:
         """Log what went through the queues and what the caches of this process did."""

@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from pydantic import ValidationError
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows.inspect import opened, stored_points
+from flows.inspect import opened
 from flows.leftovers import MEGABYTE, Removal, bytes_below, find_removals, prune_to_size
 from sim_core.checkpoint import CheckpointFolder
 from sim_core.config import ExperimentConfig
 from sim_core.config.retention import RetentionConfig
-from sim_core.errors import QuorumlabError
+from sim_core.errors import QuorumlabError, RunFailed
 from sim_core.ledger.condition import compact, shorten_log, size_of
 from sim_core.ledger.presence import is_at_work
 from sim_core.ledger.store import Ledger
@@ -57,6 +59,17 @@ def clean_workspace(folder: Path, console: Console, *, dry_run: bool = False) ->
         _tell_size(workspace, ledger, retention, console)
 
 
+@contextmanager
+def cleaning_afterwards(config: ExperimentConfig, console: Console) -> Iterator[None]:
+    """Clean up, if it is due, after the block, also where runs of its experiment have failed."""
+    try:
+        yield
+    except RunFailed:
+        clean_when_due(config, console)
+        raise
+    clean_when_due(config, console)
+
+
 def clean_when_due(config: ExperimentConfig, console: Console) -> None:
     """Clean up at the end of a command, if `retention.every_hours` have passed since the last time.
 
@@ -78,12 +91,16 @@ def clean_when_due(config: ExperimentConfig, console: Console) -> None:
 
 
 def hours_since(workspace: Workspace) -> float:
-    """Return how long ago a workspace was cleaned; infinity where it never was."""
+    """Return how long ago a workspace was cleaned; infinity where nobody can tell.
+
+    A time to come is of a clock that was wrong.
+    """
     try:
         kept = json.loads((workspace.folder / REPORT).read_bytes())
-        return (time.time() - float(kept["at"])) / 3600
+        hours = (time.time() - float(kept["at"])) / 3600
     except (OSError, ValueError, KeyError, TypeError):
         return float("inf")
+    return hours if hours >= 0 else float("inf")
 
 
 def clean_up(workspace: Workspace, ledger: Ledger, retention: RetentionConfig) -> list[Removal]:
@@ -104,10 +121,12 @@ def clean_up(workspace: Workspace, ledger: Ledger, retention: RetentionConfig) -
 
 def newest_retention(ledger: Ledger) -> RetentionConfig:
     """Return what the experiment that was begun or changed last says about retention."""
-    for experiment in ledger.experiments():
-        config, _ = stored_points(experiment)
-        return config.retention
-    return RetentionConfig()
+    newest = next(iter(ledger.experiments()), None)
+    stored = newest.config.get("retention", {}) if newest is not None else {}
+    try:
+        return RetentionConfig.model_validate(stored)
+    except ValidationError:  # of another version of this program
+        return RetentionConfig()
 
 
 def _of_workspace(

@@ -6,21 +6,24 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
 from flows.clean import of_database, removals_table
 from flows.environment import QUIET
-from flows.inspect import find_experiment, opened, state_of, stored_points
-from flows.leftovers import Removal, bytes_below
+from flows.inspect import find_experiment, opened, state_of
+from flows.leftovers import Removal
 from sim_core.checkpoint import CheckpointFolder
-from sim_core.config import ExperimentConfig, TrackingConfig
-from sim_core.errors import Unavailable, UserError
+from sim_core.config import TrackingConfig
+from sim_core.errors import ConfigurationError, Unavailable, UserError
 from sim_core.ledger.presence import FOLDER, is_at_work
 from sim_core.ledger.retention import Holding, delete_experiment, disown, holding
 from sim_core.ledger.store import Ledger
+from sim_core.ledger.tables import Experiment
 from sim_core.workspace import Workspace
 
 
@@ -48,8 +51,7 @@ def delete_named(
         UserError: there is no such experiment.
     """
     with opened(folder) as (workspace, ledger):
-        experiment = find_experiment(ledger, name)
-        config, _ = stored_points(experiment)
+        experiment = _find_what_is_left(workspace, ledger, name)
         held = holding(ledger, name)
         heading = "to delete" if dry_run else "deleted"
         parts = removals_table(_parts(workspace, name, held), heading)
@@ -62,25 +64,47 @@ def delete_named(
             )
         if dry_run:
             return
-        if ask is not None and not ask(f"delete {name} ({state_of(ledger, experiment)})?"):
+        if ask is not None and not ask(f"delete {name} ({_state_of(ledger, experiment)})?"):
             console.print("nothing was deleted")
             return
-        _delete(workspace, ledger, name, config, console)
+        _delete(workspace, ledger, name, experiment, console)
         console.print(f"[green]deleted[/] {name}" if ask is not None else parts)
 
 
+def _find_what_is_left(workspace: Workspace, ledger: Ledger, name: str) -> Experiment | None:
+    """Return an experiment; None: it is gone from the ledger, and has left its folder.
+
+    Raises:
+        UserError: there is neither, or the name would lead out of the folder of experiments.
+    """
+    place = workspace.experiment(name)
+    if place.name != name or name in (".", ".."):
+        raise UserError(f"{name!r} is no name of an experiment; quorumlab status shows all of them")
+    experiment = ledger.experiment(name)
+    if experiment is None and not place.is_dir():
+        return find_experiment(ledger, name)
+    return experiment
+
+
+def _state_of(ledger: Ledger, experiment: Experiment | None) -> str:
+    return "its folder alone" if experiment is None else state_of(ledger, experiment)
+
+
 def _delete(
-    workspace: Workspace, ledger: Ledger, name: str, config: ExperimentConfig, console: Console
+    workspace: Workspace,
+    ledger: Ledger,
+    name: str,
+    experiment: Experiment | None,
+    console: Console,
 ) -> None:
     """Delete all parts; the ledger's rows last, so that the command can be given again."""
     disown(ledger, name)
-    for tracking in _published_to(config, workspace):
-        try:
-            _delete_from_mlflow(tracking, config, name, workspace)
-        except Unavailable as error:
-            console.print(f"[yellow]its MLflow runs stay:[/] {escape(str(error))}")
+    if experiment is not None:
+        _unpublish(workspace, experiment, console)
     place = workspace.experiment(name)
-    if place.is_dir():
+    if place.is_symlink():  # what it leads to is the user's
+        place.unlink()
+    elif place.is_dir():
         shutil.rmtree(place)
     checkpoints = CheckpointFolder(workspace.checkpoints)
     for file in delete_experiment(ledger, name):
@@ -91,19 +115,32 @@ def _delete(
         (workspace.folder / FOLDER / name).unlink(missing_ok=True)
 
 
-def _delete_from_mlflow(
-    tracking: TrackingConfig, config: ExperimentConfig, name: str, workspace: Workspace
-) -> None:
+def _unpublish(workspace: Workspace, experiment: Experiment, console: Console) -> None:
+    """Delete its MLflow runs, or say that they stay."""
+    title = experiment.config.get("experiment", {}).get("title")
+    places = _published_to(experiment, workspace)
+    if title is None or not places:
+        return
     for variable, value in QUIET.items():
         os.environ.setdefault(variable, value)
     from tasks.track_mlflow import delete_published
 
-    delete_published(tracking, config.experiment.title, name, workspace.folder)
+    for tracking in places:
+        try:
+            delete_published(tracking, title, experiment.name, workspace.folder)
+        except (Unavailable, ConfigurationError) as error:
+            console.print(f"[yellow]its MLflow runs stay:[/] {escape(str(error))}")
 
 
-def _published_to(config: ExperimentConfig, workspace: Workspace) -> list[TrackingConfig]:
-    """Return where an experiment may be published: where it says, and in the workspace."""
-    places = [config.tracking] if config.tracking.kind == "mlflow_server" else []
+def _published_to(experiment: Experiment, workspace: Workspace) -> list[TrackingConfig]:
+    """Return where an experiment may be published: where it says, and in the workspace.
+
+    Its configuration may be of another version of this program, which need not be understood.
+    """
+    places = []
+    with suppress(ValidationError):
+        tracking = TrackingConfig.model_validate(experiment.config.get("tracking", {}))
+        places += [tracking] if tracking.kind == "mlflow_server" else []
     if (workspace.folder / "mlflow.db").exists():
         places.append(TrackingConfig(kind="mlflow_local"))
     return places
@@ -111,12 +148,12 @@ def _published_to(config: ExperimentConfig, workspace: Workspace) -> list[Tracki
 
 def _parts(workspace: Workspace, name: str, held: Holding) -> list[Removal]:
     place = workspace.experiment(name)
-    n_files = sum(path.is_file() for path in place.rglob("*"))
+    mine = [] if place.is_symlink() else [p for p in place.rglob("*") if p.is_file()]
     found = [
         ("runs of its own", len(held.runs), 0),
         ("rows of these runs", held.rows, 0),
         ("checkpoints of these runs", held.checkpoints, held.checkpoint_bytes),
-        (f"files in experiments/{name}", n_files, bytes_below(place)),
+        (f"files in experiments/{name}", len(mine), sum(p.stat().st_size for p in mine)),
         ("MLflow runs", held.published + (held.published > 0), 0),
     ]
     return [Removal(what, n, size, lambda: True) for what, n, size in found if n]

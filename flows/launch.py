@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from flows.bench import SPECTATOR
-from flows.clean import clean_when_due
+from flows.clean import cleaning_afterwards
 from flows.display import Terminal
 from flows.environment import prepare_environment, quiet_prefect_console
 from flows.inspect import find_experiment, opened, stored_points
@@ -56,13 +56,12 @@ def launch_experiment(
     console = Console()
     conduct = plainly if config.orchestrator.kind == "none" else _load_prefect(console)
     warm_up(config, plan, execute=execute)
-    with Terminal(console, workspace=workspace) as terminal:
+    with cleaning_afterwards(config, console), Terminal(console, workspace=workspace) as terminal:
         token = SPECTATOR.set(terminal)
         try:
             conduct(config, points, execute)
         finally:
             SPECTATOR.reset(token)
-    clean_when_due(config, console)
 
 
 Conduct = Callable[[ExperimentConfig, Sequence[Point], bool], None]

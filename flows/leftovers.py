@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sim_core.checkpoint import CheckpointFolder
 from sim_core.config.retention import RetentionConfig
+from sim_core.identity import model_version
 from sim_core.ledger.garbage import find_garbage
 from sim_core.ledger.presence import is_at_work
 from sim_core.ledger.retention import (
@@ -25,8 +26,12 @@ from sim_core.workspace import Workspace
 
 MEGABYTE = 1024 * 1024
 DAY = 86_400
-TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")
-"""Names that `write_whole` gives to what is not written to its end."""
+TEMPORARY = re.compile(
+    r"\.(ledger|clean-up|summary|config|validation|runs|steps|report)\.(json|yaml|parquet|html)"
+    r"\.(?=.*[0-9_])[a-z0-9_]{8}"
+)
+"""Names that `write_whole` gives to what is not written to its end. Eight letters may be a word, and
+the file somebody's own (`.config.yaml.template`): without a digit it stays."""
 TEMPORARY_SECONDS = 3_600
 """A writer that has taken longer for one file is dead."""
 HALF_MADE = "mlflow.new.db*"
@@ -142,7 +147,10 @@ def prune_to_size(
         age = time.time() - experiment.updated_at
         if excess <= 0 or age < retention.keep_days * DAY:
             break
-        if experiment.state != "finished" or is_at_work(ledger.engine, experiment.name):
+        is_of_this_code = experiment.environment.get("model_version") == model_version()
+        if experiment.state != "finished" or not is_of_this_code:  # or nobody could make them again
+            continue
+        if is_at_work(ledger.engine, experiment.name):
             continue
         mine = remade_files(workspace.experiment(experiment.name))
         files += mine

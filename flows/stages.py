@@ -80,6 +80,7 @@ def validate(bench: Bench, orchestrator: Orchestrator) -> ValidationReport | Non
     """Validate the ledger of all finished runs; quarantine those that break the protocol."""
     if bench.config.validation.mode == "off":
         return None
+    bench.expect_experiment()
     with bench.stage("validate", "validating the ledger"):
         reach("validate.begin")
         report = _validated(bench)
@@ -110,6 +111,7 @@ def conclude(
     bench: Bench, executions: dict[str, Execution], report: ValidationReport | None
 ) -> Outcome:
     """Return what was found, and enter the end of the experiment into the ledger."""
+    bench.expect_experiment()
     findings = collect_findings(bench.ledger, bench.plan.name, bench.config.cost, executions)
     states = [record.state for record in findings.records]
     counts = {
@@ -144,6 +146,7 @@ def write(
     bench: Bench, outcome: Outcome, report: ValidationReport | None, orchestrator: Orchestrator
 ) -> None:
     """Write files and plots, and show the results where the orchestrator has a place for them."""
+    bench.expect_experiment()
     with bench.stage("write", "writing results"):
         reach("write.begin")
         findings = outcome.findings
@@ -177,6 +180,7 @@ def publish(
     """Publish to MLflow; where it is away, say so, and publish with the next command."""
     if bench.config.tracking.kind == "off":
         return
+    bench.expect_experiment()
     from tasks.track_mlflow import publish_experiment
 
     try:
