@@ -53,7 +53,7 @@ def delete_named(
     with opened(folder) as (workspace, ledger):
         experiment = _find_what_is_left(workspace, ledger, name)
         held = holding(ledger, name)
-        heading = "to delete" if dry_run else "deleted"
+        heading = "to delete" if dry_run or ask is not None else "deleted"
         parts = removals_table(_parts(workspace, name, held), heading)
         if dry_run or ask is not None:
             console.print(parts)
