@@ -16,6 +16,7 @@ from typer.exceptions import TyperException
 
 from flows.data import data_app
 from flows.environment import leave
+from sim_core.error_table import Trouble
 from sim_core.errors import Interrupted, QuorumlabError, RunFailed, UserError
 
 app = typer.Typer(
@@ -295,7 +296,7 @@ def _label(error: QuorumlabError) -> str:
 def _fail(error: BaseException, label: str, code: int, *, debug: bool) -> None:
     if debug:
         traceback.print_exception(error)
-    text = str(error) or "what is committed stays; the same command goes on from there"
+    text = str(error) or Trouble.STOPPED.tell()
     print(f"quorumlab: {label}: {text}", file=sys.stderr)
     leave(code)
 

@@ -17,6 +17,7 @@ from flows.bench import SPECTATOR
 from flows.environment import expect_no_delivery, prepare_environment
 from flows.stages import carry_out
 from sim_core.config import ExperimentConfig
+from sim_core.error_table import Trouble
 from sim_core.errors import Unavailable
 from sim_core.plan import Point
 from sim_core.results import Execution, Findings
@@ -53,7 +54,7 @@ class PrefectOrchestrator:
             expect_server()
             show_results(name, findings)
         except (httpx.HTTPError, Unavailable) as error:
-            SPECTATOR.get().warn(f"no tables in Prefect: {error}")
+            SPECTATOR.get().warn(Trouble.PREFECT_UNSEEN.tell(what="tables", reason=error))
 
     def close(self) -> None:
         """Prefect ends its tasks itself."""
@@ -139,18 +140,14 @@ def run_as_flow(config: ExperimentConfig, points: Sequence[Point], *, execute: b
     except httpx.HTTPError as error:
         expect_no_delivery()
         if not ending.has_begun or isinstance(ending.error, httpx.HTTPError):
-            raise Unavailable(f"Prefect's server does not answer: {error}. {ADVICE}") from error
-        SPECTATOR.get().warn(
-            "Prefect's server went away, and does not know how this experiment ended; the ledger "
-            "does. quorumlab reconcile tells it later"
-        )
+            raise Unavailable(Trouble.PREFECT_UNREACHABLE.tell(place="", reason=error)) from error
+        SPECTATOR.get().warn(Trouble.PREFECT_LOST.tell())
         if ending.error is not None:
             raise ending.error from None
     finally:
         ENDING.reset(token)
 
 
-ADVICE = "Start it, or unset PREFECT_API_URL, or choose orchestrator=none"
 PATIENCE_SECONDS = 10.0
 
 
@@ -167,5 +164,5 @@ def expect_server() -> None:
         httpx.get(f"{url}/health", timeout=PATIENCE_SECONDS).raise_for_status()
     except httpx.HTTPError as error:
         raise Unavailable(
-            f"Prefect's server at {url} does not answer: {error}. {ADVICE}"
+            Trouble.PREFECT_UNREACHABLE.tell(place=f" at {url}", reason=error)
         ) from error

@@ -22,6 +22,7 @@ from flows.environment import prepare_environment, quiet_prefect_console
 from flows.inspect import find_experiment, opened, state_of, stored_points
 from flows.launch import launch_experiment, stored_experiment
 from sim_core.config import ExperimentConfig, OutputConfig, TrackingConfig
+from sim_core.error_table import Trouble
 from sim_core.errors import QuorumlabError, RunFailed, Unavailable, UserError
 from sim_core.ledger.store import Ledger
 from sim_core.ledger.verify import verify_run
@@ -248,4 +249,4 @@ def _publish(folder: Path, name: str, to: str | None) -> None:
         launch_experiment(config.model_copy(update=changes), points, execute=False)
     with opened(folder) as (_, ledger):
         if _unpublished(ledger, name):
-            raise Unavailable(f"{name} is not published: MLflow does not answer, see above")
+            raise Unavailable(Trouble.MLFLOW_UNPUBLISHED.tell(name=name))

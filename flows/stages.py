@@ -14,6 +14,7 @@ from flows.bench import Bench, Outcome, open_bench
 from flows.orchestrators import Orchestrator
 from flows.shards import execute_shards
 from sim_core.config import ExperimentConfig
+from sim_core.error_table import Trouble
 from sim_core.errors import RunFailed, Unavailable
 from sim_core.faultpoints import reach
 from sim_core.ledger.garbage import remove_garbage
@@ -90,7 +91,10 @@ def validate(bench: Bench, orchestrator: Orchestrator) -> ValidationReport | Non
     }
     for failure in report.failed:
         orchestrator.log.error(
-            "%s: %s: %s", failure.run_id[:12], failure.expectation, failure.detail
+            "%s",
+            Trouble.VALIDATION_REFUSED.tell(
+                run=failure.run_id[:12], rule=failure.expectation, detail=failure.detail
+            ),
         )
     reach("validate.end")
     if bench.config.validation.mode == "strict":
@@ -203,8 +207,8 @@ def publish(
                 tell_counts=lambda counts: bench.queues.update(publication=counts),
             )
     except Unavailable as error:
-        bench.spectator.warn(f"not published to MLflow: {error}. The next command does it")
-        orchestrator.log.warning("not published: %s", error)
+        bench.spectator.warn(str(error))
+        orchestrator.log.warning("%s", error)
     finally:
         renew_queues(bench.folder, bench.queues)
 

@@ -18,6 +18,7 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
+from sim_core.error_table import Trouble
 from sim_core.errors import CheckpointMismatch, CheckpointUnwritten
 from sim_core.faultpoints import reach
 from sim_core.state import State
@@ -193,7 +194,10 @@ class CheckpointFolder:
             temporary.rename(self.folder / name)
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            raise CheckpointUnwritten(self.folder / name, error) from error
+            place = self.folder / name
+            raise CheckpointUnwritten(
+                Trouble.CHECKPOINT_UNWRITTEN.tell(place=place, reason=error.strerror)
+            ) from error
         return Stored(name, hashlib.sha256(content).hexdigest(), len(content))
 
     def settle(self) -> None:

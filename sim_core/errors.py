@@ -16,8 +16,9 @@ QuorumlabError
 ├── WorkerDied             the process that executed runs is gone; they go on in another
 ├── LedgerFailed           the database does not write any more: full, broken, away for too long
 ├── CheckpointUnwritten    a checkpoint cannot be written: disk full or broken
-├── CheckpointMismatch     a checkpoint that is damaged or belongs to something else
-└── ChainBroken            the ledger's rows do not give the stored hashes
+└── CheckpointMismatch     a checkpoint that is damaged or belongs to something else
+
+What becomes of each, and what the user reads, is in `error_table`.
 """
 
 from __future__ import annotations
@@ -96,14 +97,6 @@ class LedgerFailed(QuorumlabError):
 class CheckpointUnwritten(QuorumlabError):
     """A checkpoint cannot be written; the one before it stays."""
 
-    def __init__(self, path: Path | str, error: OSError) -> None:
-        """Keep the evidence: which file, and what the system says."""
-        super().__init__(
-            f"checkpoint {path} cannot be written: {error.strerror}. What was committed before "
-            "stays: make room on the disk, or set another workspace, and give the same command "
-            "again"
-        )
-
 
 class CheckpointMismatch(QuorumlabError):
     """A checkpoint that cannot be used here."""
@@ -112,7 +105,3 @@ class CheckpointMismatch(QuorumlabError):
         """Keep the evidence: which file, what was expected, what was found."""
         super().__init__(f"checkpoint {path}: expected {expected}, found {found}")
         self.path, self.expected, self.found = path, expected, found
-
-
-class ChainBroken(QuorumlabError):
-    """A block whose stored rows do not give its stored digest or hash."""

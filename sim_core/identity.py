@@ -32,6 +32,7 @@ KEEPING = frozenset(
         "config/explain.py",
         "config/ledger.py",
         "config/retention.py",
+        "error_table.py",
         "errors.py",
         "faultpoints.py",
         "growth.py",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sim_core.checkpoint import decode, encode
 from sim_core.config import ModelConfig
+from sim_core.error_table import Trouble
 from sim_core.errors import QuorumlabError, RunTimeout, RunTooLarge
 from sim_core.faultpoints import reach
 from sim_core.ledger.blocks import KEPT, Block, Entries
@@ -165,8 +166,12 @@ def _advance(
             parts.append(network.entries[kind])
         if clock() > deadline:
             raise RunTimeout(
-                f"run {spec.run_key[:12]} passed limits.max_seconds={spec.max_seconds:g} at step "
-                f"{network.state.step} of {spec.config.simulation.steps}"
+                Trouble.RUN_TIMEOUT.tell(
+                    run=spec.run_key[:12],
+                    limit=f"{spec.max_seconds:g}",
+                    step=network.state.step,
+                    steps=spec.config.simulation.steps,
+                )
             )
     joined = {kind: np.concatenate(parts) for kind, parts in rows.items() if parts}
     return tuple(blocks), joined
@@ -179,10 +184,13 @@ def _demand_room(spec: RunSpec, step: int, resident: Callable[[], float]) -> Non
     held = resident()
     if held > spec.memory_mb:
         raise RunTooLarge(
-            f"run {spec.run_key[:12]} was stopped at step {step} of "
-            f"{spec.config.simulation.steps}: its process held {held:,.0f} MiB, more than "
-            f"limits.memory_mb={spec.memory_mb}. The same command goes on from there with a "
-            "higher limit; fewer simulation.nodes or flows_per_node need less"
+            Trouble.RUN_TOO_LARGE.tell(
+                run=spec.run_key[:12],
+                step=step,
+                steps=spec.config.simulation.steps,
+                held=f"{held:,.0f}",
+                limit=spec.memory_mb,
+            )
         )
 
 

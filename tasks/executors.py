@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager
 from typing import Any, Protocol
 
 from sim_core.config import ExecutorConfig, ModelConfig
+from sim_core.error_table import Trouble
 from sim_core.errors import ServiceLost, Unavailable, WorkerDied
 from sim_core.ledger.blocks import KEPT
 from sim_core.randomness import Streams
@@ -153,12 +154,9 @@ class RayExecutor:
             errors.ObjectLostError,
             errors.NodeDiedError,
         ) as error:
-            raise WorkerDied(f"a Ray worker died: {_first_line(error)}") from error
+            raise WorkerDied(Trouble.RAY_WORKER_DIED.tell(reason=_first_line(error))) from error
         except (errors.RaySystemError, errors.LocalRayletDiedError, errors.RpcError) as error:
-            raise ServiceLost(
-                f"Ray is gone: {_first_line(error)} What is committed stays; the same command goes "
-                "on from there"
-            ) from error
+            raise ServiceLost(Trouble.RAY_LOST.tell(reason=_first_line(error))) from error
 
 
 @contextmanager
@@ -254,9 +252,7 @@ def _init_ray(ray: Any, config: ExecutorConfig) -> None:
             runtime_env={"env_vars": {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}},
         )
     except (RuntimeError, ConnectionError, TimeoutError, ValueError, OSError) as error:
-        raise Unavailable(
-            f"Ray does not start: {_first_line(error)}. executor=inline runs without it"
-        ) from error
+        raise Unavailable(Trouble.RAY_UNSTARTED.tell(reason=_first_line(error))) from error
 
 
 def _first_line(error: BaseException) -> str:

@@ -15,6 +15,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
+from sim_core.error_table import Trouble
 from sim_core.results import MAIN_METRICS, Findings, in_words
 from tasks.simulate_shard import Log
 
@@ -70,7 +71,8 @@ class ProgressArtifact:
                 else:
                     update_progress_artifact(artifact, shown)
             except httpx.HTTPError as error:
-                self._log.warning("progress is not shown in Prefect: %r", error)
+                told = Trouble.PREFECT_UNSEEN.tell(what="progress", reason=repr(error))
+                self._log.warning("%s", told)
 
 
 def show_results(name: str, findings: Findings) -> None:

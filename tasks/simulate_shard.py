@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from sim_core.checkpoint import CheckpointFolder, decode
+from sim_core.error_table import Trouble
 from sim_core.errors import CheckpointMismatch, Interrupted, OwnershipLost, QuorumlabError
 from sim_core.ledger.store import Claim, Ledger
 from sim_core.ledger.writer import LedgerWriter
@@ -216,5 +217,5 @@ def load_checkpoint(claim: Claim, folder: CheckpointFolder, log: Log) -> tuple[i
             content = folder.read(stored)
             return decode(content, claim.run_key, source=stored.name).step, content
         except CheckpointMismatch as error:
-            log.warning("%s; the one before it is used", error)
+            log.warning("%s", Trouble.CHECKPOINT_DAMAGED.tell(reason=error))
     return 0, None

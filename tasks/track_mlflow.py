@@ -32,6 +32,7 @@ from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
 
 from sim_core.bounded_queue import BoundedQueue, Consumer, QueueCounts
 from sim_core.config import ExperimentConfig, TrackingConfig
+from sim_core.error_table import Trouble
 from sim_core.errors import ConfigurationError, Unavailable
 from sim_core.faultpoints import reach
 from sim_core.identity import content_hash
@@ -568,7 +569,7 @@ def delete_published(tracking: TrackingConfig, title: str, name: str, workspace:
         return 0
     address = tracking_address(tracking, workspace)
     with (
-        _explained(address, "deleted from", "Delete it there, by the tag quorumlab.experiment"),
+        _explained(address, Trouble.MLFLOW_UNDELETED),
         _one_at_a_time(workspace),
         _connected(address, workspace, tracking) as client,
     ):
@@ -759,11 +760,7 @@ def _sparing_garbage_collection() -> Iterator[None]:
 
 
 @contextmanager
-def _explained(
-    address: str,
-    what: str = "published to",
-    advice: str = "Results are safe in the ledger; the same command publishes them later",
-) -> Iterator[None]:
+def _explained(address: str, row: Trouble = Trouble.MLFLOW_AWAY) -> Iterator[None]:
     """Turn MLflow's errors into one that says what to do, without passwords.
 
     Raises:
@@ -778,5 +775,5 @@ def _explained(
         reason = str(error).strip().partition("\n")[0][:300]
         if "Max retries exceeded" in reason:
             reason = "the server does not answer"
-        message = f"nothing can be {what} MLflow at {address}: {reason}. {advice}"
+        message = row.tell(place=address, reason=reason)
         raise Unavailable(re.sub(r"//[^/@\s]+@", "//***@", message)) from error

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 from sqlalchemy import URL
 
+from sim_core.error_table import Trouble
 from sim_core.errors import QuorumlabError
 from sim_core.ledger.checks import QUERIES, batch_query
 from sim_core.ledger.comparisons import COMPARISONS, Run
@@ -63,7 +64,8 @@ def _sources(url: URL) -> Iterator[tuple[Any, Any]]:
             rows = context.data_sources.add_sql("ledger", connection_string=_address(url))
             engines = rows.get_engine(), rows.get_execution_engine().engine
         except TestConnectionError as error:
-            raise QuorumlabError(f"the ledger at {url!r} cannot be validated: {error}") from None
+            told = Trouble.VALIDATION_UNOPENED.tell(place=url, reason=error)
+            raise QuorumlabError(told) from None
     try:
         yield rows, context.data_sources.add_pandas("recomputed")
     finally:
@@ -146,5 +148,6 @@ def _unmet(batch: Any, expectations: list[Any]) -> Iterator[tuple[str, dict[str,
         name = outcome.expectation_config.meta["name"]
         if not outcome.success:
             if not outcome.result:
-                raise QuorumlabError(f"{name!r} cannot be checked: {outcome.exception_info}")
+                reason = outcome.exception_info
+                raise QuorumlabError(Trouble.VALIDATION_UNSURE.tell(rule=name, reason=reason))
             yield name, outcome.result

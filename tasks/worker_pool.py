@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from sim_core.error_table import Trouble
 from sim_core.errors import Interrupted, Unavailable, WorkerDied
 from sim_core.simulate import Job, RunError, Segment
 
@@ -56,7 +57,7 @@ class Worker:
         except OSError as error:
             ours.close()
             self._output.close()
-            raise Unavailable(f"no worker process can be started: {error}") from error
+            raise Unavailable(Trouble.WORKER_UNSTARTED.tell(reason=error)) from error
         finally:
             theirs.close()
         self._socket = Connection(ours.detach())
@@ -93,11 +94,11 @@ class Worker:
     def _describe_death(self) -> str:
         """Return which process died of what, as far as the system tells."""
         try:
-            code = self.process.wait(LONGEST_DEATH_SECONDS)
+            cause = _cause(self.process.wait(LONGEST_DEATH_SECONDS)) + self._last_words()
         except subprocess.TimeoutExpired:
             self.end()
-            return f"worker process {self.process.pid} closed its socket and was ended"
-        return f"worker process {self.process.pid} {_cause(code)}{self._last_words()}"
+            cause = "closed its socket and was ended"
+        return Trouble.WORKER_DIED.tell(pid=self.process.pid, cause=cause)
 
     def _last_words(self) -> str:
         self._output.seek(0)

@@ -13,6 +13,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from sim_core.config import LedgerConfig, PostgresLedger, SqliteLedger, checked_url
+from sim_core.error_table import Trouble
 from sim_core.errors import ConfigurationError, Unavailable, WorkspaceError
 from sim_core.ledger.schema import bring_to_head, refuse_other_file
 
@@ -52,7 +53,9 @@ def open_engine(
         bring_to_head(engine, str(path))
     except (OperationalError, DatabaseError) as error:
         engine.dispose()
-        raise WorkspaceError(f"ledger {path} cannot be opened: {error.orig}") from error
+        raise WorkspaceError(
+            Trouble.LEDGER_UNREADABLE.tell(place=path, reason=error.orig)
+        ) from error
     return engine
 
 
@@ -162,8 +165,7 @@ def _open_postgres(url: str, settings: PostgresLedger, *, as_it_is: bool = False
     except (OperationalError, DatabaseError) as error:
         engine.dispose()
         raise Unavailable(
-            f"the ledger at {address} does not answer: {str(error.orig).strip()}. Is PostgreSQL "
-            "running there, and is the password in PGPASSWORD or ~/.pgpass?"
+            Trouble.LEDGER_UNREACHABLE.tell(place=address, reason=str(error.orig).strip())
         ) from error
     return engine
 

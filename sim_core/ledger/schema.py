@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, inspect, text
 from sqlmodel import SQLModel
 
+from sim_core.error_table import Trouble
 from sim_core.errors import WorkspaceError
 
 HEAD = 3
@@ -69,15 +70,8 @@ def refuse_unknown(found: int | None, place: str) -> None:
     if found is None or OLDEST <= found <= HEAD:
         return
     if found > HEAD:
-        raise WorkspaceError(
-            f"{place} was written by a newer quorumlab (schema {found}, this one reads up to "
-            f"{HEAD}): upgrade quorumlab, or choose another workspace"
-        )
-    raise WorkspaceError(
-        f"{place} was written by an older quorumlab (schema {found}, this one reads from "
-        f"{OLDEST} on), whose model was another one: its runs cannot go on here. Choose "
-        "another workspace; the older quorumlab still reads this one"
-    )
+        raise WorkspaceError(Trouble.LEDGER_NEWER.tell(place=place, found=found, head=HEAD))
+    raise WorkspaceError(Trouble.LEDGER_OLDER.tell(place=place, found=found, oldest=OLDEST))
 
 
 def refuse_other_file(path: Path) -> None:
@@ -92,7 +86,7 @@ def refuse_other_file(path: Path) -> None:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
             (found,) = file.execute("PRAGMA user_version").fetchone()
     except sqlite3.Error as error:
-        raise WorkspaceError(f"ledger {path} cannot be opened: {error}") from error
+        raise WorkspaceError(Trouble.LEDGER_UNREADABLE.tell(place=path, reason=error)) from error
     refuse_unknown(found or None, str(path))
 
 

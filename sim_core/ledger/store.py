@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from sim_core.checkpoint import CheckpointFolder, Stored
+from sim_core.error_table import Trouble
 from sim_core.errors import CheckpointUnwritten, LedgerFailed, OwnershipLost, QuorumlabError
 from sim_core.faultpoints import reach
 from sim_core.ledger.blocks import KEPT
@@ -525,10 +526,7 @@ def _gap(segment: Segment, steps: int) -> LedgerFailed | None:
 
 
 def _taken(claim: Claim) -> str:
-    return (
-        f"run {claim.run_key[:12]} is now owned by another process; this one stops. "
-        "The same command goes on with whatever is left"
-    )
+    return Trouble.LEDGER_TAKEN.tell(run=claim.run_key[:12])
 
 
 def _detail_of_both(one: str, other: str) -> str:

@@ -19,12 +19,14 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
+from sim_core.error_table import Handling, Trouble
 from sim_core.errors import LedgerFailed
 
 LOG = logging.getLogger("quorumlab.ledger")
 FIRST_WAIT_SECONDS = 0.1
 LONGEST_WAIT_SECONDS = 10.0
-BUSY, AWAY, FULL, BROKEN, SLOW, OTHER = "busy", "away", "full", "broken", "slow", "other"
+BUSY, AWAY, FULL = Trouble.LEDGER_BUSY, Trouble.LEDGER_AWAY, Trouble.LEDGER_FULL
+BROKEN, SLOW, OTHER = Trouble.LEDGER_BROKEN, Trouble.LEDGER_SLOW, Trouble.LEDGER_OTHER
 SQLITE_CLASSES = {
     "SQLITE_BUSY": BUSY,
     "SQLITE_LOCKED": BUSY,
@@ -49,14 +51,6 @@ POSTGRES_CLASSES = {
     "XX": BROKEN,
 }
 """By the beginning of the SQLSTATE (PostgreSQL's manual, appendix A); the longest that fits."""
-ADVICE = {
-    BUSY: "Another program holds it; give the same command again",
-    AWAY: "It is back when the database is; give the same command again",
-    FULL: "Make room on the disk and give the same command again",
-    BROKEN: "Look at the disk and the file, and run `quorumlab verify` before going on",
-    SLOW: "Raise ledger.statement_timeout_seconds, or look at the slow queries in the log",
-    OTHER: "What was committed before stays",
-}
 Result = TypeVar("Result")
 
 
@@ -105,7 +99,7 @@ class Database:
 
     def _retrying(self, transaction: Callable[[], Result]) -> Callable[[], Result]:
         retrying = Retrying(
-            retry=retry_if_exception(lambda error: class_of(error) in (BUSY, AWAY)),
+            retry=retry_if_exception(lambda error: class_of(error).handling is Handling.RETRIED),
             stop=stop_after_attempt(self._attempts),
             wait=wait_exponential_jitter(
                 multiplier=FIRST_WAIT_SECONDS, max=LONGEST_WAIT_SECONDS, jitter=FIRST_WAIT_SECONDS
@@ -123,8 +117,8 @@ class Database:
             raise explained(error) from error
 
 
-def class_of(error: BaseException) -> str:
-    """Return what kind of failure of the database an error is."""
+def class_of(error: BaseException) -> Trouble:
+    """Return which row of the table of errors a failure of the database is."""
     if isinstance(error, PoolTimeout):
         return AWAY
     if not isinstance(error, DBAPIError):
@@ -141,8 +135,8 @@ def class_of(error: BaseException) -> str:
 
 def explained(error: DBAPIError | PoolTimeout) -> LedgerFailed:
     """Return the error that says what it means and what to do."""
-    reason = str(getattr(error, "orig", error)).strip()
-    return LedgerFailed(f"the ledger cannot go on: {reason}. {ADVICE[class_of(error)]}")
+    reason = str(getattr(error, "orig", error)).partition("(Background on this error")[0].strip()
+    return LedgerFailed(class_of(error).tell(reason=reason))
 
 
 def _tell(state: RetryCallState) -> None:

@@ -26,7 +26,6 @@ EXIT_CODES = {
     "LedgerFailed": 1,
     "CheckpointUnwritten": 1,
     "CheckpointMismatch": 1,
-    "ChainBroken": 1,
 }
 
 
