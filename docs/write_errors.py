@@ -44,11 +44,15 @@ def _section(part: str, rows: list[Trouble]) -> str:
     lines = [f"## {part[0].upper()}{part[1:]}", ""]
     lines += ["| what happens | it is | error, exit code | message |", "|---|---|---|---|"]
     lines += [
-        f"| {row.event} | **{row.handling}** | `{row.becomes.__name__}`, {row.exit_code} "
+        f"| {row.event} | **{row.handling}** | {_error(row)}, {row.exit_code} "
         f"| {in_capitals(row.message)} |"
         for row in rows
     ]
     return "\n".join([*lines, ""])
+
+
+def _error(row: Trouble) -> str:
+    return "none" if row.becomes is None else f"`{row.becomes.__name__}`"
 
 
 def in_capitals(message: str) -> str:
@@ -83,8 +87,7 @@ def _tests() -> str:
     """Return where each row is shown."""
     elsewhere = [f"`{row.shown_by}` ({row.part})" for row in Trouble if row.shown_by]
     return (
-        "## Tests\n\n"
-        f"Each row is shown by `{SHOWN_BY}`, or, where a service has to die, by {', '.join(elsewhere)}.\n"
+        f"## Tests\n\nEach row is shown by `{SHOWN_BY}`, these by others: {', '.join(elsewhere)}.\n"
     )
 
 

@@ -140,7 +140,10 @@ def run_as_flow(config: ExperimentConfig, points: Sequence[Point], *, execute: b
     except httpx.HTTPError as error:
         expect_no_delivery()
         if not ending.has_begun or isinstance(ending.error, httpx.HTTPError):
-            raise Unavailable(Trouble.PREFECT_UNREACHABLE.tell(place="", reason=error)) from error
+            place = get_current_settings().api.url or "an address of this machine"
+            raise Unavailable(
+                Trouble.PREFECT_UNREACHABLE.tell(place=place, reason=error)
+            ) from error
         SPECTATOR.get().warn(Trouble.PREFECT_LOST.tell())
         if ending.error is not None:
             raise ending.error from None
@@ -163,6 +166,4 @@ def expect_server() -> None:
     try:
         httpx.get(f"{url}/health", timeout=PATIENCE_SECONDS).raise_for_status()
     except httpx.HTTPError as error:
-        raise Unavailable(
-            Trouble.PREFECT_UNREACHABLE.tell(place=f" at {url}", reason=error)
-        ) from error
+        raise Unavailable(Trouble.PREFECT_UNREACHABLE.tell(place=url, reason=error)) from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,9 @@ class CheckpointFolder:
 
         Temporary name, fsync, rename; `settle` makes the names survive a loss of power. The epoch
         in the name keeps two owners of a run from writing the same file.
+
+        Raises:
+            CheckpointUnwritten: the disk is full or broken, or the folder is none.
         """
         name = f"{run_key[:24]}-{step:08d}-{epoch}.ckpt"
         temporary = self.folder / f".{name}.tmp"
@@ -193,21 +197,26 @@ class CheckpointFolder:
             reach("checkpoint.rename")
             temporary.rename(self.folder / name)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
-            place = self.folder / name
-            raise CheckpointUnwritten(
-                Trouble.CHECKPOINT_UNWRITTEN.tell(place=place, reason=error.strerror)
-            ) from error
+            with suppress(OSError):  # where there is no folder, there is no file
+                temporary.unlink(missing_ok=True)
+            raise _unwritten(self.folder / name, error) from error
         return Stored(name, hashlib.sha256(content).hexdigest(), len(content))
 
     def settle(self) -> None:
-        """Return when the names of what was written would survive a loss of power."""
-        reach("checkpoint.settle")
-        descriptor = os.open(self.folder, os.O_RDONLY)
+        """Return when the names of what was written would survive a loss of power.
+
+        Raises:
+            CheckpointUnwritten: nobody knows whether they would.
+        """
         try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            reach("checkpoint.settle")
+            descriptor = os.open(self.folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise _unwritten(self.folder, error) from error
 
     def read(self, stored: Stored) -> bytes:
         """Return a checkpoint's bytes.
@@ -234,3 +243,9 @@ class CheckpointFolder:
     def remove(self, name: str) -> None:
         """Remove a checkpoint that is not needed any more."""
         (self.folder / name).unlink(missing_ok=True)
+
+
+def _unwritten(place: Path, error: OSError) -> CheckpointUnwritten:
+    return CheckpointUnwritten(
+        Trouble.CHECKPOINT_UNWRITTEN.tell(place=place, reason=error.strerror)
+    )

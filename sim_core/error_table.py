@@ -237,7 +237,16 @@ class Trouble(Enum):
         FATAL,
         ServiceLost,
         1,
-        "Ray is gone: {reason} " + GOES_ON,
+        "Ray is gone: {reason}. " + GOES_ON,
+    )
+    RAY_ENDED_ALL = (
+        "Ray",
+        "the same, and its library has ended the process of the command (which a shell tells)",
+        FATAL,
+        None,
+        1,
+        "quorumlab: failed: this process was ended from outside: killed, or by Ray, whose raylet died. "
+        + GOES_ON,
         "test_ray_may_be_killed",
     )
     PREFECT_UNREACHABLE = (
@@ -246,13 +255,13 @@ class Trouble(Enum):
         FATAL,
         Unavailable,
         3,
-        "Prefect's server{place} does not answer: {reason}. " + START_PREFECT,
+        "Prefect's server at {place} does not answer: {reason}. " + START_PREFECT,
     )
     PREFECT_LOST = (
         "Prefect",
         "its server goes away in the midst of work",
         DEGRADED,
-        ServiceLost,
+        None,
         0,
         (
             "Prefect's server went away, and does not know how this experiment ended; the ledger does. "
@@ -264,7 +273,7 @@ class Trouble(Enum):
         "Prefect",
         "its server takes no tables or progress",
         DEGRADED,
-        ServiceLost,
+        Unavailable,
         0,
         "not shown in Prefect: {what}: {reason}",
     )
@@ -317,6 +326,7 @@ class Trouble(Enum):
         QuorumlabError,
         1,
         "the ledger at {place!r} cannot be validated: {reason}",
+        "test_password_is_used_and_never_told",
     )
     VALIDATION_UNSURE = (
         "validation",
@@ -325,6 +335,7 @@ class Trouble(Enum):
         QuorumlabError,
         1,
         "{rule!r} cannot be checked: {reason}",
+        "test_query_that_cannot_be_asked_is_an_error",
     )
     STOPPED = (
         "any",
@@ -341,7 +352,7 @@ class Trouble(Enum):
         part: str,
         event: str,
         handling: Handling,
-        becomes: type[QuorumlabError],
+        becomes: type[QuorumlabError] | None,
         exit_code: int,
         message: str,
         shown_by: str | None = None,
@@ -352,7 +363,8 @@ class Trouble(Enum):
             part: Of the stack.
             event: What happens to it.
             handling: What the program does.
-            becomes: The error that the program raises, or catches again where it is degraded.
+            becomes: The error that the program raises, or catches again where it is degraded;
+                None where there is no time for one, or no need.
             exit_code: Of the command, if it comes to the worst.
             message: What the user gets, with places for the evidence.
             shown_by: The test that shows it; None: tests/flows/test_error_table.py, by its name.

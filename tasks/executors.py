@@ -156,7 +156,9 @@ class RayExecutor:
         ) as error:
             raise WorkerDied(Trouble.RAY_WORKER_DIED.tell(reason=_first_line(error))) from error
         except (errors.RaySystemError, errors.LocalRayletDiedError, errors.RpcError) as error:
-            raise ServiceLost(Trouble.RAY_LOST.tell(reason=_first_line(error))) from error
+            raise ServiceLost(
+                Trouble.RAY_LOST.tell(reason=_first_line(error).rstrip("."))
+            ) from error
 
 
 @contextmanager
@@ -189,16 +191,12 @@ def _ray_executor(config: ExecutorConfig) -> Iterator[RayExecutor]:
 
     try:
         in_flight = config.max_in_flight or _n_cpus(config) // config.network_shards + 1
-        with last_words(RAY_IS_GONE):
+        with last_words(Trouble.RAY_ENDED_ALL.tell()):
             yield RayExecutor(in_flight, config.network_shards)
     finally:
         ray.shutdown()
 
 
-RAY_IS_GONE = (
-    "quorumlab: failed: this process was ended from outside: killed, or by Ray, whose raylet died. "
-    "What is committed stays; the same command goes on from there"
-)
 _STARTING = threading.Lock()
 
 

@@ -21,16 +21,28 @@ from tests.docs.pages import ROOT
 DOCS = ROOT / "docs"
 
 
-@pytest.fixture(scope="module")
-def writer() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "write_configuration", DOCS / "write_configuration.py"
-    )
+def load(name: str) -> ModuleType:
+    """Return a module of docs/, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def writer() -> ModuleType:
+    return load("write_configuration")
+
+
+def test_page_of_errors_is_up_to_date() -> None:
+    errors = load("write_errors")
+    assert errors.PAGE.read_text("utf-8") == errors.generated(), (
+        "docs/reference/errors.md is not what sim_core/error_table.py says: "
+        "run .venv/bin/python docs/write_errors.py"
+    )
+    assert doctest.testmod(errors).failed == 0
 
 
 def test_configuration_page_is_up_to_date(writer: ModuleType) -> None:
