@@ -306,7 +306,7 @@ class Trouble(Enum):
             "not deleted from MLflow at {place}: {reason}. Delete it there, by the tag "
             "quorumlab.experiment"
         ),
-        "TESTNAME",
+        "test_experiment_whose_mlflow_is_away_is_deleted_and_says_so",
     )
     VALIDATION_REFUSED = (
         "validation",

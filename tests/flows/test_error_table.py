@@ -124,7 +124,7 @@ def folder_of_ray_is_too_deep(scene: Scene) -> QuorumlabError:
 
 @causes(Trouble.RAY_LOST)
 def ray_is_not_there(scene: Scene) -> QuorumlabError:
-    scene.patch.setenv("RAY_ENABLE_AUTO_CONNECT", "0")
+    scene.patch.setattr("ray._private.auto_init_hook.enable_auto_connect", False)
     jobs = [(scene.fixture("make_spec")(), None)]
     return caught(lambda: list(RayExecutor(1, 1).execute(jobs)))
 
