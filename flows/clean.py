@@ -35,6 +35,7 @@ REPORT = "clean-up.json"
 LEAST_FREE_SHARE = 0.25
 LEAST_FREE_BYTES = MEGABYTE
 """Of a database's file, from which it is worth writing anew."""
+LEAST_LOG_BYTES = MEGABYTE
 LISTED = 3
 
 
@@ -53,9 +54,12 @@ def clean_workspace(folder: Path, console: Console, *, dry_run: bool = False) ->
         retention = newest_retention(ledger)
         if dry_run:
             found = [*_of_workspace(workspace, ledger, retention), *of_database(ledger)]
-            console.print(removals_table(found, "to remove"))
         else:
-            console.print(removals_table(clean_up(workspace, ledger, retention), "removed"))
+            found = clean_up(workspace, ledger, retention)
+        if found:
+            console.print(removals_table(found, "to remove" if dry_run else "removed"))
+        else:
+            console.print("[green]nothing to remove[/]")
         _tell_size(workspace, ledger, retention, console)
 
 
@@ -154,7 +158,7 @@ def of_database(ledger: Ledger) -> list[Removal]:
     if is_idle and is_much:
         pages = "free space in the ledger (VACUUM)"
         found.append(Removal(pages, 1, size.free, write_anew))
-    if size.log:
+    if size.log > LEAST_LOG_BYTES:  # a smaller one goes with the last connection
         log = "write-ahead log, moved into the ledger"
         found.append(Removal(log, 1, size.log, lambda: shorten_log(ledger.engine)))
     return found
@@ -164,7 +168,7 @@ def removals_table(removals: Sequence[Removal], heading: str) -> Table:
     """Return for the terminal what goes, how many of it and how much."""
     table = Table(title_justify="left", box=SIMPLE_HEAD, pad_edge=False, show_footer=True)
     total = sum(removal.n_bytes for removal in removals) / MEGABYTE
-    table.add_column(heading, "in all" if removals else "nothing")
+    table.add_column(heading, "in all")
     table.add_column("number", justify="right")
     table.add_column("MB", f"{total:,.2f}", justify="right")
     for removal in removals:

@@ -118,6 +118,7 @@ def test_cleaned_workspace_verifies_resumes_replays_and_goes_on(place: Place) ->
     assert len(place.checkpoints()) == 2 * 3 + 2
     text = place.clean()
     assert "checkpoints of finished runs beyond the last 1" in text
+    assert "nothing to remove" in place.clean()
     assert not any(path.exists() for path in left)
     assert len(place.checkpoints()) == 2
     console = Console(quiet=True)
@@ -275,6 +276,18 @@ def test_database_with_much_free_space_is_written_anew(place: Place) -> None:
     assert place.heads() == heads
 
 
+def test_long_log_is_moved_into_the_ledger_while_others_have_it_open(place: Place) -> None:
+    place.run()
+    with closing(sqlite3.connect(place.folder / "ledger.db", isolation_level=None)) as database:
+        database.execute("PRAGMA wal_autocheckpoint=0")
+        database.execute("CREATE TABLE filler (content BLOB)")
+        database.execute("INSERT INTO filler VALUES (zeroblob(2000000))")
+        log = place.folder / "ledger.db-wal"
+        assert log.stat().st_size > 2_000_000
+        assert "write-ahead log" in place.clean()
+        assert log.stat().st_size == 0
+
+
 # --- an experiment ------------------------------------------------------------------------
 
 
@@ -285,6 +298,7 @@ def test_deleted_experiment_is_gone_and_shared_runs_stay(place: Place) -> None:
     text = place.clean("large", "--yes")
     assert "2 of its runs are another experiment's too, and stay" in text
     assert not (place.folder / "experiments" / "large").exists()
+    assert "deleted" in text
     assert {name[:24] for name in place.checkpoints()} == {key[:24] for key in heads}
     assert place.heads() == heads
     with pytest.raises(UserError, match=r"no experiment 'large'.*small"):
@@ -321,7 +335,9 @@ def test_answer_counts(place: Place, agrees: bool, capsys: pytest.CaptureFixture
 
     delete_named(place.folder, "small", Console(), ask=ask)
     assert asked == ["delete small (finished)?"]
-    assert "runs of its own" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "to delete" in said
+    assert ("deleted small" in said) == agrees
     assert (place.content() == before) == (not agrees)
     assert (place.folder / "experiments" / "small").exists() == (not agrees)
 
