@@ -13,12 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.examine_ledger import examine_ledger
-from flows.examine_machine import (
-    examine_machine,
-    examine_ports,
-    examine_program,
-    examine_service,
-)
+from flows.examine_machine import examine_machine, examine_program
+from flows.examine_services import examine_ports, examine_service
 from flows.finding import Finding
 from sim_core.workspace import Workspace
 

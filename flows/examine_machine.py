@@ -1,4 +1,4 @@
-"""Whether program and machine are as they should be: versions, memory, disk, ports, services."""
+"""Whether program and machine are as they should be: versions, memory, disk."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ import os
 import platform
 import re
 import shutil
-import socket
 import tomllib
 from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-import httpx
 import psutil
 from packaging.requirements import Requirement
 
-from flows.finding import Finding, State
-from sim_core.errors import Unavailable
+from flows.finding import Finding
 from tasks.describe_environment import describe_processor
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -26,20 +23,6 @@ GIGABYTE = 1 << 30
 LITTLE_MEMORY, TOO_LITTLE_MEMORY = 2 * GIGABYTE, GIGABYTE // 4
 """Free: what Ray and Prefect take together, and what `profile=edge` takes."""
 LITTLE_DISK, TOO_LITTLE_DISK = 2 * GIGABYTE, GIGABYTE // 10
-PORTS = {
-    4200: "Prefect",
-    5000: "MLflow",
-    8501: "dashboard",
-    8521: "Mesa view",
-    8265: "Ray",
-    9090: "Prometheus",
-    9091: "push gateway",
-    3000: "Grafana",
-    4317: "OTLP",
-    16686: "Jaeger",
-}
-"""All on loopback; whoever is named listens there unless told otherwise."""
-PATIENCE_SECONDS = 3.0
 LISTED = 5
 PINNED = re.compile(r"^[A-Za-z0-9._-]+==[^\\\n]+", re.MULTILINE)
 
@@ -125,11 +108,20 @@ def examine_machine(workspace: Path) -> Iterator[Finding]:
         found,
         "profile=edge needs a quarter of a gigabyte, and neither Ray nor a server",
     )
+    yield examine_disk(workspace)
+
+
+def examine_disk(workspace: Path) -> Finding:
+    """Return whether a workspace, which may not be there yet, can be written and has room."""
+    what = "disk of the workspace"
     place = next(path for path in (workspace, *workspace.parents) if path.exists())
+    if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+        found = f"{place} {'cannot be written' if place.is_dir() else 'is no folder'}"
+        return Finding(what, "problem", found, "choose another workspace, or make this one yours")
     disk = shutil.disk_usage(place)
     found = f"{disk.free / GIGABYTE:.1f} GB free of {disk.total / GIGABYTE:.1f} GB"
     advice = "make room, or choose another workspace; quorumlab clean removes what nobody needs"
-    yield enough("disk of the workspace", disk.free, LITTLE_DISK, TOO_LITTLE_DISK, found, advice)
+    return enough(what, disk.free, LITTLE_DISK, TOO_LITTLE_DISK, found, advice)
 
 
 def enough(what: str, free: int, little: int, too_little: int, found: str, advice: str) -> Finding:
@@ -141,65 +133,3 @@ def enough(what: str, free: int, little: int, too_little: int, found: str, advic
     if free >= little:
         return Finding(what, "ok", found)
     return Finding(what, "warn" if free >= too_little else "problem", found, advice)
-
-
-def examine_ports(ports: dict[int, str] = PORTS) -> Finding:
-    """Return which ports are taken, by a service of this project or by somebody else."""
-    taken = [f"{port} ({name})" for port, name in ports.items() if not is_free(port)]
-    if not taken:
-        return Finding("ports", "ok", f"free: {', '.join(map(str, ports))}")
-    return Finding(
-        "ports",
-        "warn",
-        f"taken: {', '.join(taken)}",
-        "right if that service is yours; otherwise give yours another port",
-    )
-
-
-def is_free(port: int) -> bool:
-    """Return whether nobody listens on a port of the loopback."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def examine_service(name: str, variable: str, *, is_needed: bool) -> Finding:
-    """Return whether the server that a variable of the environment names answers.
-
-    Args:
-        name: Of the service.
-        variable: Holds its address.
-        is_needed: Whether nothing starts without it.
-    """
-    address = os.environ.get(variable, "")
-    if not address.startswith(("http://", "https://")):
-        found = f"{variable} names no server" if address else f"{variable} is not set"
-        return Finding(name, "ok", f"{found}: the workspace's own is used")
-    shown = re.sub(r"//[^/@\s]+@", "//***@", address)
-    try:
-        answer(f"{address.rstrip('/')}/health")
-    except Unavailable as error:
-        advice = f"start it, or unset {variable}"
-        if not is_needed:
-            advice += "; results are published later"
-        state: State = "problem" if is_needed else "warn"
-        return Finding(name, state, f"{shown} does not answer: {error}", advice)
-    return Finding(name, "ok", f"{shown} answers")
-
-
-def answer(url: str) -> None:
-    """Return if a server answers in time.
-
-    Raises:
-        Unavailable: it does not, or with an error.
-    """
-    try:
-        httpx.get(url, timeout=PATIENCE_SECONDS).raise_for_status()
-    except httpx.HTTPStatusError as error:
-        raise Unavailable(f"status {error.response.status_code}") from error
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise Unavailable(str(error) or type(error).__name__) from error

@@ -45,7 +45,7 @@ def open_engine(
     if isinstance(settings, PostgresLedger):
         return _open_postgres(postgres_url(settings), settings, as_it_is=as_it_is)
     refuse_other_file(path)
-    engine = _sqlite_engine(path, settings)
+    engine = _sqlite_engine(path, settings, as_it_is=as_it_is)
     log_slow_queries(engine, settings.slow_query_seconds)
     if as_it_is:
         return engine
@@ -90,7 +90,7 @@ def postgres_url(settings: PostgresLedger) -> str:
         raise ConfigurationError(f"{URL_VARIABLE} {error}") from error
 
 
-def _sqlite_engine(path: Path, settings: SqliteLedger) -> Engine:
+def _sqlite_engine(path: Path, settings: SqliteLedger, *, as_it_is: bool) -> Engine:
     engine = create_engine(
         f"sqlite:///{path}", connect_args={"timeout": settings.busy_timeout_seconds}
     )
@@ -103,6 +103,9 @@ def _sqlite_engine(path: Path, settings: SqliteLedger) -> Engine:
         "temp_store": settings.temp_store,
         "wal_autocheckpoint": settings.wal_checkpoint_pages,
     }
+
+    if as_it_is:
+        del pragmas["journal_mode"]  # the only one that is written into the file
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, record: Any) -> None:

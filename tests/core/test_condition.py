@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, inspect, text
+from sqlalchemy.exc import OperationalError
 
-from sim_core.config import PostgresLedger
-from sim_core.ledger.condition import compact, damage, missing_parts, shorten_log, size_of
+from sim_core.config import PostgresLedger, SqliteLedger
+from sim_core.ledger.condition import compact, damage, shorten_log, size_of
 from sim_core.ledger.engine import open_engine
 from sim_core.ledger.migrations.versions import schema_2
+from sim_core.ledger.missing import missing_parts
 from sim_core.ledger.store import Ledger
 from sim_core.simulate import RunSpec
+from tests.postgres import Postgres
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -26,6 +29,15 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     made = open_engine(tmp_path / "ledger.db", settings)
     yield made
     made.dispose()
+
+
+def fill(path: Path) -> None:
+    """Make a ledger so large that SQLite looks at the clock while it is examined."""
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE filler (x TEXT)")
+        database.executemany("INSERT INTO filler VALUES (?)", ((str(i),) for i in range(100_000)))
+        database.execute("CREATE INDEX filler_x ON filler (x)")
+        database.commit()
 
 
 def execute(engine: Engine, statement: str) -> None:
@@ -61,6 +73,30 @@ def test_index_of_another_name_or_with_more_columns_will_do(engine: Engine) -> N
     assert [m.name for m in missing_parts(engine)] == ["alert_by_source"], "columns in that order"
     execute(engine, "CREATE INDEX another ON alert (run, source_ip, step)")
     assert missing_parts(engine) == []
+
+
+def test_index_of_some_rows_alone_will_not_do_whatever_its_name(engine: Engine) -> None:
+    execute(engine, "DROP INDEX alert_by_source")
+    execute(engine, "CREATE INDEX alert_by_source ON alert (run, source_ip) WHERE step > 5")
+    (missing,) = missing_parts(engine)
+    assert missing.statement.startswith("DROP INDEX alert_by_source; CREATE INDEX")
+    for statement in missing.statement.split("; "):
+        execute(engine, statement)
+    assert missing_parts(engine) == []
+
+
+def test_invalid_rest_of_an_index_of_postgresql_will_not_do(postgres: Postgres) -> None:
+    engine = open_engine(Path("unused"), PostgresLedger(url=postgres.create()))
+    execute(
+        engine,
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'alert_by_source'::regclass",
+    )
+    (missing,) = missing_parts(engine)
+    assert missing.name == "alert_by_source"
+    for statement in missing.statement.split("; "):
+        execute(engine, statement)
+    assert missing_parts(engine) == []
+    engine.dispose()
 
 
 def test_missing_table_is_named_and_its_statement_makes_it(engine: Engine) -> None:
@@ -126,6 +162,19 @@ def test_damaged_file_is_found(
     path.write_bytes(content)
     with ledger.reading() as connection:
         assert damage(connection)
+
+
+def test_look_that_takes_too_long_finds_no_damage(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    open_engine(path).dispose()
+    fill(path)
+    engine = open_engine(path, SqliteLedger(statement_timeout_seconds=1e-9), as_it_is=True)
+    with (
+        engine.execution_options(readonly=True).connect() as connection,
+        pytest.raises(OperationalError, match="interrupted"),
+    ):
+        damage(connection)
+    engine.dispose()
 
 
 def test_space_of_erased_rows_and_of_the_log_is_given_back(

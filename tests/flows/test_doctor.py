@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from typer.testing import CliRunner
 from flows.cli import app
 from flows.doctor import examine
 from flows.examine_ledger import examine_ledger
-from flows.examine_machine import examine_ports, examine_program, examine_service, unmet
+from flows.examine_machine import examine_disk, examine_program, unmet
+from flows.examine_services import examine_ports, examine_service
 from flows.finding import Finding
 from sim_core.config import PostgresLedger
 from sim_core.ledger.engine import open_engine
@@ -83,6 +84,42 @@ def test_dropped_index_is_named_with_its_statement_and_exit_code_1(workspace: Wo
     sql(workspace, found["advice"])
     code, text = run_doctor(workspace.folder, "--json")
     assert (code, json.loads(text)["sound"]) == (0, True)
+
+
+def test_rest_of_the_ledger_is_looked_at_though_an_index_is_missing(workspace: Workspace) -> None:
+    sql(workspace, "DROP INDEX alert_by_source")
+    (workspace.checkpoints / f"{'ab' * 12}-00000010-1.ckpt").write_bytes(b"left")
+    found = by_name(examine_ledger(workspace))
+    assert found["index of the ledger"].state == "problem"
+    assert found["write-ahead log"].state == "ok"
+    assert found["checkpoints without a row"].found == "1"
+
+
+def test_missing_table_is_named_and_nothing_is_asked_of_it(workspace: Workspace) -> None:
+    sql(workspace, "DROP TABLE checkpointfile")
+    (found,) = [f for f in examine_ledger(workspace) if f.state == "problem"]
+    assert (found.what, found.found) == ("table of the ledger", "checkpointfile is missing")
+    assert found.advice.startswith("CREATE TABLE checkpointfile")
+
+
+def test_look_changes_no_byte_of_a_ledger_in_another_mode(workspace: Workspace) -> None:
+    sql(workspace, "PRAGMA journal_mode = DELETE")
+    before = workspace.database.read_bytes()
+    assert {finding.state for finding in examine_ledger(workspace)} == {"ok"}
+    assert workspace.database.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_workspace_that_is_a_file_is_a_problem(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    found = examine_disk(tmp_path / name)
+    assert (found.state, "is no folder" in found.found) == ("problem", True)
+    assert examine_disk(tmp_path / "new").state != "problem"
+
+
+def test_workspace_that_cannot_be_written_is_a_problem() -> None:
+    found = examine_disk(Path("/proc/self"))  # where nobody makes a file, not even root
+    assert found.state == "problem"
 
 
 def test_dropped_index_of_postgresql_is_named(tmp_path: Path, postgres: Postgres) -> None:
@@ -206,6 +243,28 @@ def test_server_that_answers_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "status 404" in found.found
         server.shutdown()
         thread.join()
+
+
+def test_server_that_never_comes_to_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_up = threading.Event()
+
+    def drip(server: socket.socket) -> None:
+        """Send a header every half second, until nobody listens."""
+        connection, _ = server.accept()
+        with connection, suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\n")
+            while not given_up.wait(0.5):
+                connection.sendall(b"X: y\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=drip, args=(server,))
+        thread.start()
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/api"
+        monkeypatch.setenv("PREFECT_API_URL", address)
+        found = examine_service("Prefect", "PREFECT_API_URL", is_needed=True)
+        given_up.set()
+        thread.join()
+    assert (found.state, "nothing within 3 s" in found.found) == ("problem", True)
 
 
 @pytest.mark.parametrize(
