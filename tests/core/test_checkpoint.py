@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import zstandard
 
+from sim_core import checkpoint
 from sim_core.checkpoint import (
     COMPRESSED,
     LARGEST_COMPRESSED,
@@ -148,6 +149,22 @@ def test_small_file_that_unfolds_to_gigabytes_is_refused():
     assert len(bomb) < 200_000
     with pytest.raises(CheckpointMismatch, match="no size"):
         decode(bomb, RUN_KEY)
+
+
+def test_what_could_not_be_read_back_is_not_compressed(
+    model: NetworkModel, content: bytes, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(checkpoint, "LARGEST_COMPRESSED", len(content) - 1)
+    assert encode(model.state, RUN_KEY, compress=True) == content
+    monkeypatch.setattr(checkpoint, "LARGEST_COMPRESSED", len(content))
+    assert encode(model.state, RUN_KEY, compress=True).startswith(COMPRESSED)
+
+
+def test_bytes_after_the_compressed_ones_and_a_wrong_size_are_refused(model: NetworkModel):
+    compressed = encode(model.state, RUN_KEY, compress=True)
+    for damaged in (compressed + b"more", compressed + compressed, claiming(compressed, 9)):
+        with pytest.raises(CheckpointMismatch):
+            decode(damaged, RUN_KEY)
 
 
 def test_damaged_compressed_bytes_give_a_state_or_a_mismatch_and_never_anything_else(

@@ -40,6 +40,13 @@ def test_every_point_and_replicate_has_a_run_of_its_own():
     assert all(run.spec.config is found.configs[run.point] for run in found.runs)
 
 
+def test_workers_compress_checkpoints_when_told_and_the_run_is_the_same_one():
+    plain, packed = plan(), plan(checkpoint={"compress": True})
+    assert not any(run.spec.compress_checkpoints for run in plain.runs)
+    assert all(run.spec.compress_checkpoints for run in packed.runs)
+    assert [r.spec.run_key for r in packed.runs] == [r.spec.run_key for r in plain.runs]
+
+
 def test_runs_carry_what_a_worker_needs_and_share_the_root_seed():
     found = plan(
         point("a"),
