@@ -13,14 +13,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from sim_core.checkpoint import CheckpointFolder
-from sim_core.config import ExperimentConfig
 from sim_core.errors import UserError
+from sim_core.ledger.condition import damage
 from sim_core.ledger.engine import open_engine, open_reader
 from sim_core.ledger.presence import is_at_work
 from sim_core.ledger.store import Ledger
+from sim_core.ledger.stored import label_of, stored_points
 from sim_core.ledger.tables import Experiment
 from sim_core.ledger.verify import verify_run
-from sim_core.plan import Point, plan_runs
+from sim_core.plan import plan_runs
 from sim_core.simulate import RunSpec, simulate
 from sim_core.workspace import Workspace, existing_workspace, read_ledger_settings
 
@@ -109,7 +110,7 @@ def show_runs(folder: Path, name: str, console: Console) -> None:
         head = row["summary_head"] or row["head"]
         table.add_row(
             row["run_key"][:12],
-            experiment.points[row["point"]]["label"],
+            label_of(experiment, row),
             str(row["replicate"]),
             row["state"],
             f"{min(row['steps'], row['horizon'])} of {row['horizon']}",
@@ -141,6 +142,11 @@ def verify_workspace(folder: Path, target: str | None, console: Console) -> bool
                 raise UserError(f"no experiment or run {target!r} in {workspace.folder}")
             chosen = []
         n_steps = 0
+        with ledger.reading() as connection:
+            holes = damage(connection)
+        for text in holes:
+            sound = False
+            console.print(f"[red]damaged:[/] {workspace.database}: {escape(text)}")
         for row in rows.values():
             found = verify_run(ledger, row)
             n_steps += row["steps"]
@@ -201,12 +207,6 @@ def replay_run(folder: Path, start: str, console: Console) -> bool:
             return True
         console.print(f"run {key[:12]}: ledger head {head[:12]}, the record has {before[:12]}")
         return bool(head == before)
-
-
-def stored_points(experiment: Experiment) -> tuple[ExperimentConfig, list[Point]]:
-    """Return configuration and points of an experiment as the ledger has them."""
-    points = [Point(label=p["label"], settings=p["settings"]) for p in experiment.points]
-    return ExperimentConfig.model_validate(experiment.config), points
 
 
 def _spec_of(ledger: Ledger, run_key: str) -> RunSpec:

@@ -17,13 +17,14 @@ from flows.bench import SPECTATOR
 from flows.clean import cleaning_afterwards
 from flows.display import Terminal
 from flows.environment import prepare_environment, quiet_prefect_console
-from flows.inspect import find_experiment, opened, stored_points
+from flows.inspect import find_experiment, opened
 from flows.orchestrators import PlainOrchestrator
 from flows.stages import carry_out
 from sim_core.checkpoint import encode
 from sim_core.config import ExperimentConfig
 from sim_core.errors import Unavailable
 from sim_core.growth import check_growth
+from sim_core.ledger.stored import stored_points
 from sim_core.plan import Plan, Point, plan_runs
 from sim_core.simulate import peak_rss_mb
 from sim_core.simulated_network import SimulatedNetwork

@@ -19,12 +19,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.environment import prepare_environment, quiet_prefect_console
-from flows.inspect import find_experiment, opened, state_of, stored_points
+from flows.inspect import find_experiment, opened, state_of
 from flows.launch import launch_experiment, stored_experiment
 from sim_core.config import ExperimentConfig, OutputConfig, TrackingConfig
 from sim_core.error_table import Trouble
 from sim_core.errors import QuorumlabError, RunFailed, Unavailable, UserError
 from sim_core.ledger.store import Ledger
+from sim_core.ledger.stored import stored_points
 from sim_core.ledger.verify import verify_run
 from sim_core.plan import Point, plan_runs
 from sim_core.workspace import existing_workspace

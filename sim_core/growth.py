@@ -5,8 +5,9 @@ from __future__ import annotations
 from sim_core.config import ExperimentConfig
 from sim_core.errors import ExperimentConflict
 from sim_core.identity import content_hash, model_version, result_relevant
+from sim_core.ledger.stored import stored_points
 from sim_core.ledger.tables import Experiment
-from sim_core.plan import Plan, Point, plan_runs
+from sim_core.plan import Plan, plan_runs
 
 
 def check_growth(existing: Experiment, plan: Plan, config: ExperimentConfig) -> None:
@@ -17,7 +18,7 @@ def check_growth(existing: Experiment, plan: Plan, config: ExperimentConfig) -> 
     """
     if existing.key == plan.key:
         return
-    before = ExperimentConfig.model_validate(existing.config)
+    before, points = stored_points(existing)
     found = []
     if existing.environment.get("model_version") != model_version():
         found.append("the code of the model has changed since")
@@ -28,7 +29,6 @@ def check_growth(existing: Experiment, plan: Plan, config: ExperimentConfig) -> 
     if before.simulation.steps > config.simulation.steps:
         found.append(f"it has {before.simulation.steps} steps already")
     if not found:
-        points = [Point(label=p["label"], settings=p["settings"]) for p in existing.points]
         new = {content_hash(result_relevant(c)) for c in plan.configs}
         old = plan_runs(before, points)
         gone = [

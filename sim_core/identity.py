@@ -67,6 +67,7 @@ KEEPING = frozenset(
         "ledger/schema.py",
         "ledger/statements.py",
         "ledger/store.py",
+        "ledger/stored.py",
         "ledger/tables.py",
         "ledger/transactions.py",
         "ledger/verify.py",

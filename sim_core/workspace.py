@@ -9,7 +9,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from sim_core.config import LedgerConfig, PostgresLedger, SqliteLedger
+from sim_core.config import (
+    LedgerConfig,
+    PostgresLedger,
+    SqliteLedger,
+    describe_validation,
+)
 from sim_core.errors import WorkspaceError
 
 
@@ -106,8 +111,9 @@ def read_ledger_settings(workspace: Workspace) -> LedgerConfig:
     try:
         return PostgresLedger.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
+        reason = error.strerror if isinstance(error, OSError) else describe_validation(error)
         raise WorkspaceError(
-            f"{path} does not say where the ledger is: {error}. Give a command with "
+            f"{path} does not say where the ledger is: {reason}. Give a command with "
             "ledger=postgresql ledger.url=... to write it again"
         ) from error
 

@@ -13,13 +13,16 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from sim_core.config import LedgerConfig, PostgresLedger, SqliteLedger, checked_url
+from sim_core.config.explain import shortened
 from sim_core.error_table import Trouble
 from sim_core.errors import ConfigurationError, Unavailable, WorkspaceError
 from sim_core.ledger.schema import bring_to_head, refuse_other_file
+from sim_core.ledger.stored import read_json
 
 LOG = logging.getLogger("quorumlab.ledger")
 URL_VARIABLE = "QUORUMLAB_LEDGER_URL"
 CONNECT_SECONDS = 10
+LONGEST_REASON = 600
 CLOCK_INSTRUCTIONS = 100_000
 """SQLite's instructions between two looks at the clock, some milliseconds."""
 
@@ -51,11 +54,10 @@ def open_engine(
         return engine
     try:
         bring_to_head(engine, str(path))
-    except (OperationalError, DatabaseError) as error:
+    except (OperationalError, DatabaseError, UnicodeDecodeError) as error:
         engine.dispose()
-        raise WorkspaceError(
-            Trouble.LEDGER_UNREADABLE.tell(place=path, reason=error.orig)
-        ) from error
+        reason = shortened(str(getattr(error, "orig", "its schema is no text")), LONGEST_REASON)
+        raise WorkspaceError(Trouble.LEDGER_UNREADABLE.tell(place=path, reason=reason)) from error
     return engine
 
 
@@ -92,7 +94,9 @@ def postgres_url(settings: PostgresLedger) -> str:
 
 def _sqlite_engine(path: Path, settings: SqliteLedger, *, as_it_is: bool) -> Engine:
     engine = create_engine(
-        f"sqlite:///{path}", connect_args={"timeout": settings.busy_timeout_seconds}
+        f"sqlite:///{path}",
+        connect_args={"timeout": settings.busy_timeout_seconds},
+        json_deserializer=read_json,
     )
     pragmas = {
         "busy_timeout": int(settings.busy_timeout_seconds * 1000),

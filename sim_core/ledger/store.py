@@ -27,6 +27,7 @@ from sim_core.ledger.statements import (
     count_rows,
     lock_runs,
 )
+from sim_core.ledger.stored import checked_experiment, checked_runs
 from sim_core.ledger.tables import (
     BLOCKS,
     CHECKPOINTS,
@@ -193,17 +194,25 @@ class Ledger:
         connection.execute(statement, uses)
 
     def experiment(self, name: str) -> Experiment | None:
-        """Return the row of an experiment, or None."""
+        """Return the row of an experiment, or None.
+
+        Raises:
+            LedgerFailed: the row is damaged.
+        """
         with self.reading() as connection:
             row = connection.execute(select(EXPERIMENTS).where(EXPERIMENTS.c.name == name))
             found = row.mappings().one_or_none()
-        return Experiment(**found) if found else None
+        return checked_experiment(found) if found else None
 
     def experiments(self) -> list[Experiment]:
-        """Return all experiments, the latest first."""
+        """Return all experiments, the latest first.
+
+        Raises:
+            LedgerFailed: a row is damaged.
+        """
         with self.reading() as connection:
             rows = connection.execute(select(EXPERIMENTS).order_by(EXPERIMENTS.c.updated_at.desc()))
-            return [Experiment(**row) for row in rows.mappings()]
+            return [checked_experiment(row) for row in rows.mappings()]
 
     def set_experiment(self, name: str, **values: Any) -> None:
         """Change columns of an experiment."""
@@ -212,7 +221,11 @@ class Ledger:
         self._database.write(lambda connection: connection.execute(statement))
 
     def runs_of(self, name: str) -> list[dict[str, Any]]:
-        """Return the runs of an experiment with their summaries, by point and replicate."""
+        """Return the runs of an experiment with their summaries, by point and replicate.
+
+        Raises:
+            LedgerFailed: a row is damaged.
+        """
         statement = (
             select(
                 RUNS,
@@ -232,7 +245,7 @@ class Ledger:
             .order_by(EXPERIMENT_RUNS.c.point, EXPERIMENT_RUNS.c.replicate)
         )
         with self.reading() as connection:
-            return [dict(row) for row in connection.execute(statement).mappings()]
+            return checked_runs(name, [dict(r) for r in connection.execute(statement).mappings()])
 
     def row_counts(self, runs: Sequence[int]) -> dict[int, int]:
         """Return how many entries and blocks the ledger holds of each run."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,12 +20,14 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
+from sim_core.config.explain import shortened
 from sim_core.error_table import Handling, Trouble
 from sim_core.errors import LedgerFailed
 
 LOG = logging.getLogger("quorumlab.ledger")
 FIRST_WAIT_SECONDS = 0.1
 LONGEST_WAIT_SECONDS = 10.0
+LONGEST_REASON = 600
 BUSY, AWAY, FULL = Trouble.LEDGER_BUSY, Trouble.LEDGER_AWAY, Trouble.LEDGER_FULL
 BROKEN, SLOW, OTHER = Trouble.LEDGER_BROKEN, Trouble.LEDGER_SLOW, Trouble.LEDGER_OTHER
 SQLITE_CLASSES = {
@@ -88,7 +91,7 @@ class Database:
             engine = self._replica if may_lag else self.engine
             with engine.execution_options(readonly=True).connect() as connection:
                 yield connection
-        except (DBAPIError, PoolTimeout) as error:
+        except (DBAPIError, PoolTimeout, UnicodeDecodeError) as error:
             raise explained(error) from error
 
     def dispose(self) -> None:
@@ -113,7 +116,7 @@ class Database:
     def _explained(work: Callable[[], Result]) -> Result:
         try:
             return work()
-        except (DBAPIError, PoolTimeout) as error:
+        except (DBAPIError, PoolTimeout, UnicodeDecodeError) as error:
             raise explained(error) from error
 
 
@@ -121,11 +124,15 @@ def class_of(error: BaseException) -> Trouble:
     """Return which row of the table of errors a failure of the database is."""
     if isinstance(error, PoolTimeout):
         return AWAY
+    if isinstance(error, UnicodeDecodeError):  # names in SQLite's file that are no text
+        return BROKEN
     if not isinstance(error, DBAPIError):
         return OTHER
     name = getattr(error.orig, "sqlite_errorname", None)
     if name is not None:
         return next((c for key, c in SQLITE_CLASSES.items() if name.startswith(key)), OTHER)
+    if isinstance(error.orig, sqlite3.OperationalError):  # a column of text that is none
+        return BROKEN
     state = getattr(error.orig, "sqlstate", None)
     if state is None:
         return AWAY if isinstance(error, OperationalError | InterfaceError) else OTHER
@@ -133,10 +140,10 @@ def class_of(error: BaseException) -> Trouble:
     return POSTGRES_CLASSES[max(fitting, key=len)] if fitting else OTHER
 
 
-def explained(error: DBAPIError | PoolTimeout) -> LedgerFailed:
+def explained(error: DBAPIError | PoolTimeout | UnicodeDecodeError) -> LedgerFailed:
     """Return the error that says what it means and what to do."""
-    reason = str(getattr(error, "orig", error)).partition("(Background on this error")[0].strip()
-    return LedgerFailed(class_of(error).tell(reason=reason))
+    text = str(getattr(error, "orig", error)).partition("(Background on this error")[0].strip()
+    return LedgerFailed(class_of(error).tell(reason=shortened(text, LONGEST_REASON)))
 
 
 def _tell(state: RetryCallState) -> None:
