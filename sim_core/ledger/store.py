@@ -202,7 +202,7 @@ class Ledger:
         with self.reading() as connection:
             row = connection.execute(select(EXPERIMENTS).where(EXPERIMENTS.c.name == name))
             found = row.mappings().one_or_none()
-        return checked_experiment(found) if found else None
+        return checked_experiment(dict(found)) if found else None
 
     def experiments(self) -> list[Experiment]:
         """Return all experiments, the latest first.
@@ -212,7 +212,7 @@ class Ledger:
         """
         with self.reading() as connection:
             rows = connection.execute(select(EXPERIMENTS).order_by(EXPERIMENTS.c.updated_at.desc()))
-            return [checked_experiment(row) for row in rows.mappings()]
+            return [checked_experiment(dict(row)) for row in rows.mappings()]
 
     def set_experiment(self, name: str, **values: Any) -> None:
         """Change columns of an experiment."""

@@ -34,6 +34,8 @@ def _printable(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_printable)]
+State = Annotated[Text, Field(min_length=1, max_length=40)]
+"""One that nobody knows is shown as it is, and leads to nothing."""
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
@@ -55,7 +57,7 @@ class _Experiment(_Row):
     name: Name
     key: Text
     revision: Annotated[int, Field(ge=1)]
-    state: Literal["running", "interrupted", "finished", "failed"]
+    state: State
     config: dict[str, Any]
     points: list[_Point]
     environment: dict[str, Any]
@@ -74,7 +76,7 @@ class _Run(_Row):
     n_nodes: Count
     n_features: Count
     epoch: Count
-    state: Literal["planned", "running", "finished", "failed", "quarantined"]
+    state: State
     steps: Annotated[int, Field(ge=0, le=MOST_STEPS)]
     head: Text | None
     claimed_at: Seconds | None
