@@ -21,7 +21,7 @@ from flows.launch import check_before_start, plainly, stored_experiment
 from flows.reconcile import find_repairs
 from sim_core.errors import LedgerFailed, QuorumlabError, WorkspaceError
 from sim_core.workspace import Workspace, read_ledger_settings
-from tests.faults.hostile_ledgers import (
+from tests.faults.damaged_ledgers import (
     change_row,
     changes_of_rows,
     changes_of_tables,
