@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import stat
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,8 @@ import numba
 import numpy as np
 
 from sim_core.config import ModelConfig
+from sim_core.config.explain import shown
+from sim_core.errors import DataError
 from sim_core.network import topology_files
 from sim_core.traffic import data_files
 
@@ -153,14 +156,39 @@ def data_hashes(config: ModelConfig) -> list[list[str]]:
     """Return name and SHA-256 of each data file that a configuration reads.
 
     Raises:
-        DataError: a file is missing.
+        DataError: a file is missing, or what is named is no file.
     """
-    hashes = []
-    for path in (*data_files(config), *topology_files(config)):
-        status = path.stat()
-        digest = file_hash(path.absolute(), status.st_mtime_ns, status.st_size)
-        hashes.append([path.name, digest])
-    return hashes
+    named = _named_paths(config)
+    for key, name in named.items():
+        if not name.isprintable():
+            raise DataError(f"{key}={shown(name)} holds a control character: name a file or folder")
+    try:
+        return [_data_hash(path) for path in (*data_files(config), *topology_files(config))]
+    except (OSError, ValueError, RuntimeError) as error:  # no such user's home, a name too long
+        places = " or ".join(f"{key}={shown(name)}" for key, name in named.items())
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(
+            f"{places or 'QUORUMLAB_DATA'} cannot be read: {reason}. Name a file that can"
+        ) from error
+
+
+def _named_paths(config: ModelConfig) -> dict[str, str]:
+    """Return the paths that a configuration names, by their keys."""
+    keys = {"traffic": ("path", "warmup_path"), "topology": ("path",)}
+    found = {
+        f"{group}.{key}": getattr(getattr(config, group), key, None)
+        for group, names in keys.items()
+        for key in names
+    }
+    return {key: str(path) for key, path in found.items() if path is not None}
+
+
+def _data_hash(path: Path) -> list[str]:
+    """Return name and SHA-256 of a file; what never ends, as a device does, is none."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(0, "it is no file")
+    return [path.name, file_hash(path.absolute(), status.st_mtime_ns, status.st_size)]
 
 
 def result_relevant(config: ModelConfig) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class Table:
 
     def refusal(self, row: int, name: str, what: str) -> DataError:
         """Return the error that says what is wrong in a cell."""
-        return DataError(f"{self.path}, row {row + self.first_row}, column {name}: {what}")
+        return DataError(f"{self.path}, row {row + self.first_row}, column {name}: {what:.200}")
 
     def is_numeric(self, name: str) -> bool:
         """Return whether a column holds numbers; of text, more than half of the cells must be."""
@@ -162,7 +162,7 @@ def read_table(path: Path, names: Sequence[str] | None = None) -> Table:
             return _read_csv(path, path.read_bytes(), names)
         return _read_parquet(path) if kind == ".parquet" else _read_npz(path)
     except OSError as error:
-        raise DataError(f"data file {path} cannot be read: {error.strerror or error}") from error
+        raise DataError(f"data file {path} cannot be read: {_reason(error)}") from error
 
 
 def _read_csv(path: Path, content: bytes, names: Sequence[str] | None) -> Table:
@@ -175,6 +175,9 @@ def _read_csv(path: Path, content: bytes, names: Sequence[str] | None) -> Table:
     except UnicodeDecodeError as error:
         row = content[: error.start].count(b"\n") + 1
         raise DataError(f"{path}, row {row}: not text (byte {error.start}): damaged?") from error
+    if b"\0" in content:
+        row = content[: content.index(b"\0")].count(b"\n") + 1
+        raise DataError(f"{path}, row {row}: a zero byte, which no text has: damaged?")
     content = content.rstrip(b"\r\n") + b"\n"
     if len(content) == 1:
         raise DataError(f"{path} is empty")
@@ -228,7 +231,7 @@ def _read_parquet(path: Path) -> Table:
     try:
         table = arrow_parquet.read_table(path)
     except pa.ArrowException as error:
-        raise DataError(f"{path} is no Parquet file, or damaged: {error}") from error
+        raise DataError(f"{path} is no Parquet file, or damaged: {_reason(error)}") from error
     names = _distinct(path, table.column_names)
     return Table(path, {n: _plain(c) for n, c in zip(names, table.columns, strict=True)})
 
@@ -243,15 +246,29 @@ def _read_npz(path: Path) -> Table:
     except KeyError as error:
         raise DataError(f"{path}: {error.args[0]}: expected the arrays X and y") from error
     except (ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
-        raise DataError(f"{path} is no npz file of plain arrays, or damaged: {error}") from error
+        raise DataError(
+            f"{path} is no npz file of plain arrays, or damaged: {_reason(error)}"
+        ) from error
     if x.ndim != 2 or y.shape != x.shape[:1]:
         raise DataError(
             f"{path}: X is {x.shape} and y is {y.shape}, expected [n_rows, n_features] and [n_rows]"
         )
     if x.dtype.kind not in "biuf":
         raise DataError(f"{path}: X holds {x.dtype}, expected numbers")
-    columns = {f"x{d}": pa.chunked_array([pa.array(x[:, d].copy())]) for d in range(x.shape[1])}
-    return Table(path, columns | {"y": pa.chunked_array([pa.array(y)])})
+    try:
+        columns = {f"x{d}": pa.chunked_array([pa.array(x[:, d].copy())]) for d in range(x.shape[1])}
+        columns["y"] = pa.chunked_array([pa.array(y)])
+    except pa.ArrowException as error:
+        raise DataError(
+            f"{path}: X holds {x.dtype} and y {y.dtype}: save them as plain numbers, y as text perhaps"
+        ) from error
+    return Table(path, columns)
+
+
+def _reason(error: Exception) -> str:
+    """Return what a library says, on one line."""
+    text = " ".join(str(getattr(error, "strerror", None) or error).split())
+    return "".join(character if character.isprintable() else "?" for character in text[:300])
 
 
 def _plain(column: Any) -> Any:
