@@ -8,7 +8,9 @@ it is refused.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +21,16 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
+from sim_core.config.explain import shortened, shown
 from sim_core.error_table import Trouble
 from sim_core.errors import CheckpointMismatch, CheckpointUnwritten
 from sim_core.faultpoints import reach
+from sim_core.layout import check_layout, check_numbers
 from sim_core.state import State
 
 SCHEMA = 3
+NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9._-]{0,199}(?<!\.)")
+"""File names in a folder of checkpoints, temporary ones too."""
 SMALL_ARRAY = 4096
 """Bytes up to which nobody looks for zeros."""
 LARGEST_SPARSE_ARRAY = 1 << 30
@@ -82,11 +88,20 @@ def decode(content: bytes, run_key: str, *, source: Path | str = "in memory") ->
         if found.schema != SCHEMA:
             raise CheckpointMismatch(source, expected=f"schema {SCHEMA}", found=found.schema)
         if found.run_key != run_key:
-            raise CheckpointMismatch(source, expected=f"run {run_key}", found=found.run_key)
-        return State.from_arrays({name: _unpack(part) for name, part in found.arrays.items()})
+            raise CheckpointMismatch(
+                source, expected=f"run {run_key}", found=shortened(found.run_key)
+            )
+        for part in found.arrays.values():
+            _refuse_header(part)
+        check_layout({n: (part.dtype, tuple(part.shape)) for n, part in found.arrays.items()})
+        arrays = {name: _unpack(part) for name, part in found.arrays.items()}
+        check_numbers(arrays)
+        if arrays["step"] != found.step:
+            raise ValueError(f"a state of step {arrays['step']} in a checkpoint of {found.step}")
+        return State.from_arrays(arrays)
     except UNREADABLE as error:
         raise CheckpointMismatch(
-            source, expected="a state as this version writes it", found=repr(error)
+            source, expected="a state as this version writes it", found=shortened(repr(error), 200)
         ) from error
 
 
@@ -97,6 +112,7 @@ UNREADABLE = (
     KeyError,
     TypeError,
     OverflowError,
+    RecursionError,
 )
 """What damaged or foreign bytes raise while they are read."""
 
@@ -128,18 +144,23 @@ def _pack(array: NDArray[Any]) -> PackedArray:
     return PackedArray(array.dtype.str, shape, data, n_nonzero)
 
 
-def _unpack(part: PackedArray) -> NDArray[Any]:
+def _refuse_header(part: PackedArray) -> None:
+    """Check what an array says about itself, before memory is asked for.
+
+    Raises:
+        ValueError: it is of no type or size that a state has.
+    """
     if part.dtype not in ALLOWED_DTYPES:
         raise ValueError(f"array of type {part.dtype!r}")
-    dtype = np.dtype(part.dtype)
-    n_items = 1
-    for length in part.shape:
-        if length < 0:
-            raise ValueError(f"array of shape {part.shape}")
-        n_items *= length
-    largest = LARGEST_ARRAY if part.n_nonzero is None else LARGEST_SPARSE_ARRAY
-    if n_items * dtype.itemsize > largest:
-        raise ValueError(f"array of {n_items * dtype.itemsize} bytes")
+    if any(length < 0 for length in part.shape):
+        raise ValueError(f"array of shape {part.shape}")
+    n_bytes = math.prod(part.shape) * np.dtype(part.dtype).itemsize
+    if n_bytes > (LARGEST_ARRAY if part.n_nonzero is None else LARGEST_SPARSE_ARRAY):
+        raise ValueError(f"array of {n_bytes} bytes")
+
+
+def _unpack(part: PackedArray) -> NDArray[Any]:
+    dtype, n_items = np.dtype(part.dtype), math.prod(part.shape)
     if part.n_nonzero is None:
         return _values(part.data, dtype, n_items).reshape(part.shape).copy()
     if not 0 <= part.n_nonzero <= n_items:
@@ -224,7 +245,7 @@ class CheckpointFolder:
         Raises:
             CheckpointMismatch: the file is gone or is not what was written.
         """
-        path = self.folder / stored.name
+        path = self._path(stored.name)
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -242,7 +263,17 @@ class CheckpointFolder:
 
     def remove(self, name: str) -> None:
         """Remove a checkpoint that is not needed any more."""
-        (self.folder / name).unlink(missing_ok=True)
+        self._path(name).unlink(missing_ok=True)
+
+    def _path(self, name: str) -> Path:
+        """Return the path of a file, whose name may come from a database that was changed.
+
+        Raises:
+            CheckpointMismatch: the name leads out of this folder.
+        """
+        if not NAME.fullmatch(name):
+            raise CheckpointMismatch(shown(name), expected="the name of a checkpoint", found="none")
+        return self.folder / name
 
 
 def _unwritten(place: Path, error: OSError) -> CheckpointUnwritten:

@@ -40,6 +40,7 @@ KEEPING = frozenset(
         "faultpoints.py",
         "growth.py",
         "identity.py",
+        "layout.py",
         "laws/__init__.py",
         "laws/catalogue.py",
         "laws/charts.py",

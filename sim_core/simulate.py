@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sim_core.checkpoint import decode, encode
 from sim_core.config import ModelConfig
 from sim_core.error_table import Trouble
-from sim_core.errors import QuorumlabError, RunTimeout, RunTooLarge
+from sim_core.errors import CheckpointMismatch, QuorumlabError, RunTimeout, RunTooLarge
 from sim_core.faultpoints import reach
 from sim_core.ledger.blocks import KEPT, Block, Entries
 from sim_core.metrics import Metrics, summarise
@@ -110,7 +110,7 @@ def simulate(
     """
     began = mark = clock()
     cpu_mark = time.process_time()
-    state = None if checkpoint is None else decode(checkpoint, spec.run_key)
+    state = None if checkpoint is None else _restored(checkpoint, spec)
     network = SimulatedNetwork(
         spec.config,
         seed=spec.seed,
@@ -144,6 +144,19 @@ def simulate(
             return
         _demand_room(spec, last, resident)
         mark, cpu_mark = now, cpu_now
+
+
+def _restored(checkpoint: bytes, spec: RunSpec) -> State:
+    """Return the state in a checkpoint, which has to be of a network of this size.
+
+    Raises:
+        CheckpointMismatch: it is not.
+    """
+    state = decode(checkpoint, spec.run_key)
+    n_nodes = spec.config.simulation.nodes
+    if len(state.up) != n_nodes:
+        raise CheckpointMismatch("in memory", expected=f"{n_nodes} nodes", found=len(state.up))
+    return state
 
 
 def _advance(

@@ -202,7 +202,7 @@ def place(number: int) -> bytes:
         ("up", {"dtype": "nonsense"}, "array of type"),
         ("up", {"shape": [-8]}, "array of shape"),
         ("up", {"shape": [-2, -4]}, "array of shape"),
-        ("up", {"shape": [9]}, "8 bytes for 9 values"),
+        ("up", {"shape": [9]}, "for 9 nodes"),
         ("up", {"shape": [1 << 62]}, f"array of {1 << 62} bytes"),
         ("up", {"shape": [(1 << 30) + 1], "n_nonzero": 0}, "array of 1073741825 bytes"),
         ("up", {"shape": [0, 1 << 63], "data": b""}, ""),
