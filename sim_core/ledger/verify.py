@@ -121,8 +121,9 @@ def _strays(connection: Connection, run: Any) -> Iterator[Break]:
             select(func.min(table.c.step)).where(table.c.run == run["id"], outside)
         ).scalar_one()
         if found is not None:
-            message = f"{kind} rows of step {found}, but {run['steps']} steps"
-            yield Break(run["run_key"], int(found), kind, message)
+            message = f"{kind} rows of step {found!r:.40}, but {run['steps']} steps"
+            step = found if isinstance(found, int) else 0
+            yield Break(run["run_key"], step, kind, message)
 
 
 def _summaries(connection: Connection, run: int) -> dict[int, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +125,9 @@ class EdgeListTopology(GraphTopology):
         return read_edges(Path(topology.path), self.n_nodes)
 
 
+NODE = re.compile(r"[0-9]{1,18}")
+
+
 def read_edges(path: Path, n_nodes: int) -> NDArray[np.int64]:
     """Return the edges `[n_edges, 2]` of a text file with two node numbers per line.
 
@@ -149,8 +153,8 @@ def read_edges(path: Path, n_nodes: int) -> NDArray[np.int64]:
 def _edge(content: str, n_nodes: int, where: str) -> tuple[int, int]:
     """Return the two nodes that a line names."""
     parts = content.replace(",", " ").split()
-    if len(parts) != 2 or not all(part.isascii() and part.isdigit() for part in parts):
-        raise DataError(f"{where}: expected two node numbers (from 0), found {content!r}")
+    if len(parts) != 2 or not all(NODE.fullmatch(part) for part in parts):
+        raise DataError(f"{where}: expected two node numbers (from 0), found {content[:80]!r}")
     a, b = int(parts[0]), int(parts[1])
     if max(a, b) >= n_nodes:
         raise DataError(

@@ -171,23 +171,23 @@ def hostile_overrides() -> list[tuple[str, ...]]:
     """Return commands' overrides, all of them to be refused; the same ones each time."""
     rng = random.Random(24)
     wrong = [(as_override(key, value),) for key, value, _ in wrong_settings()]
-    found = rng.sample(wrong, 20)
+    found = rng.sample(wrong, 10)
     found += [(code,) for code in CODE]
     found += [
         (f"{key}={text}",) for key in ("experiment.name", "workspace") for text in INTERPOLATIONS
     ]
     found += [
-        (f"experiment.{key}={name}",) for key in ("name", "title") for name in rng.sample(NAMES, 16)
+        (f"experiment.{key}={name}",) for key in ("name", "title") for name in rng.sample(NAMES, 7)
     ]
-    found += [(f"{group}={name}",) for group in GROUPS for name in rng.sample(NAMES, 3)]
-    found += [(f"+study={name}",) for name in rng.sample(NAMES, 16)]
+    found += [(f"{group}={name}",) for group in GROUPS for name in rng.sample(NAMES, 2)]
+    found += [(f"+study={name}",) for name in rng.sample(NAMES, 8)]
     found += [(text,) for text in SYNTAX]
     found += [("simulation.nodes=" + "{a:" * depth,) for depth in (10, 1_000, 20_000)]
     found += [("simulation.nodes=" + "[" * depth + "]" * depth,) for depth in (1_000, 20_000)]
     found += [("a." * depth + "b=1",) for depth in (1_000, 20_000)]
     found += [
         ("".join(chr(rng.randrange(1, 0x3000)) for _ in range(rng.randint(1, 30))),)
-        for _ in range(60)
+        for _ in range(25)
     ]
     return found
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +17,13 @@ import pytest
 
 from flows.compose import compose_experiment
 from sim_core.checkpoint import CheckpointFolder, Stored, decode
-from sim_core.config import ExperimentConfig
-from sim_core.errors import CheckpointMismatch, ConfigurationError, QuorumlabError
+from sim_core.config import ExperimentConfig, ModelConfig
+from sim_core.errors import CheckpointMismatch, ConfigurationError, DataError, QuorumlabError
 from sim_core.ledger.store import Claim
+from sim_core.ledger.verify import verify_run
 from sim_core.plan import Point, plan_runs
 from sim_core.simulate import RunSpec, simulate
+from sim_core.simulated_network import SimulatedNetwork
 from tasks.simulate_shard import load_checkpoint
 from tests.faults.hostile_checkpoints import damaged_bytes, forged_checkpoints
 from tests.faults.hostile_configurations import (
@@ -29,7 +32,18 @@ from tests.faults.hostile_configurations import (
     hostile_overrides,
     wrong_settings,
 )
+from tests.faults.hostile_entries import change, changed_entries
+from tests.ledger_tools import execute, open_ledger, register, run_specs
 
+CAUGHT: dict[str, Any] = {
+    "simulation": {"nodes": 10, "flows_per_node": 20, "steps": 12},
+    "traffic": {
+        "kind": "synthetic",
+        "campaigns": [{"family": "ddos", "start": 1, "duration": 9, "flow_share": 0.5}],
+    },
+    "adversary": {"kind": "poisoner", "share": 0.3},
+}
+"""A run with entries of all kinds."""
 LONGEST_MESSAGE = 1_500
 """Characters of an error that somebody may still read."""
 
@@ -74,7 +88,7 @@ def planned(*words: str, config_name: str = "config", multirun: bool = False) ->
 
 def test_hostile_overrides_are_refused():
     inputs = hostile_overrides()
-    assert len(inputs) > 200
+    assert len(inputs) > 150
     assert accepted(inputs, lambda words: planned(*words), ConfigurationError) == []
 
 
@@ -184,3 +198,93 @@ def test_checkpoint_names_that_lead_elsewhere_are_refused(tmp_path: Path, name: 
     with pytest.raises(CheckpointMismatch):
         folder.remove(name)
     assert (tmp_path / "outside").exists()
+
+
+# --- rows of steps ------------------------------------------------------------------------
+
+
+def test_changed_entries_break_the_chain(tmp_path: Path):
+    """Each column of each table, and rows that are gone, doubled or moved; see also test_validation."""
+    (spec,) = run_specs(CAUGHT, replicates=1, detail="all")
+    ledger = open_ledger(tmp_path / "sound")
+    register(ledger, "e", [spec])
+    execute(ledger, spec)
+    (row,) = ledger.runs_of("e")
+    assert verify_run(ledger, row) is None
+    ledger.dispose()
+    changes = changed_entries(tmp_path / "sound" / "ledger.db")[::2]
+    assert len(changes) > 50
+    wrong = []
+    for what, statement in changes:
+        shutil.copy(tmp_path / "sound" / "ledger.db", tmp_path / "ledger.db")
+        change(tmp_path / "ledger.db", statement)
+        ledger = open_ledger(tmp_path)
+        found = verify_run(ledger, row)
+        ledger.dispose()
+        if found is None or found.run_key != spec.run_key or not found.message.isprintable():
+            wrong.append(f"{what}: {found}")
+    assert wrong == []
+
+
+# --- data files ---------------------------------------------------------------------------
+
+ROWS = "".join(f"{i % 7},{i * 0.5},{'benign' if i % 3 else 'attack'}\n" for i in range(120))
+TABLES: dict[str, bytes] = {
+    "empty": b"",
+    "only a heading": b"a,b,label\n",
+    "NUL bytes": ("a,b,label\n" + ROWS).replace("0.5", "0\0.5").encode(),
+    "binary": bytes(range(256)) * 40,
+    "UTF-16": ("a,b,label\n" + ROWS).encode("utf-16"),
+    "no label": ("a,b,colour\n" + ROWS).encode(),
+    "twice the same column": ("a,a,label\n" + ROWS).encode(),
+    "too few cells": ("a,b,label\n" + ROWS + "1,2\n").encode(),
+    "too many cells": ("a,b,label\n" + ROWS + "1,2,benign,4\n").encode(),
+    "NaN": ("a,b,label\n" + ROWS + "nan,2,benign\n").encode(),
+    "infinity": ("a,b,label\n" + ROWS + "1e999,2,benign\n").encode(),
+    "no number": ("a,b,label\n" + ROWS + "1,2; DROP TABLE run,benign\n").encode(),
+    "empty cell": ("a,b,label\n" + ROWS + ",2,benign\n").encode(),
+    "no label in a row": ("a,b,label\n" + ROWS + "1,2,\n").encode(),
+    "quote without end": ("a,b,label\n" + ROWS + '"1,2,benign\n').encode(),
+    "a cell without end": ("a,b,label\n" + ROWS + "9" * 200_000 + ",2,benign\n").encode(),
+    "all alike": ("a,b,label\n" + "1,2,attack\n" * 50).encode(),
+    "HTML": b"<!doctype html><html><body>404</body></html>",
+    "a formula": b"a,b,label\n=cmd|' /C calc'!A0,2,benign\n" * 30,
+}
+EDGES: dict[str, bytes] = {
+    "a node that is none": b"0,1\n0,99\n",
+    "below zero": b"0,-1\n",
+    "its own neighbour": b"0,1\n2,2\n",
+    "three numbers": b"0,1,2\n",
+    "one number": b"0\n",
+    "no numbers": b"a,b\n",
+    "a fraction": b"0.5,1\n",
+    "binary": bytes(range(256)),
+    "huge": b"0," + b"9" * 5_000 + b"\n",
+    "other digits": "0,²\n".encode(),
+    "NUL bytes": b"0,\x001\n",
+    "infinity": b"0,inf\n",
+}
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "npz"])
+def test_damaged_tables_are_refused(tmp_path: Path, ending: str):
+    def take(what: str) -> None:
+        path = tmp_path / f"data.{ending}"
+        path.write_bytes(TABLES[what])
+        columns = {"label": "y" if ending == "npz" else "label"}
+        traffic = {"kind": "table", "path": str(path), "columns": columns}
+        settings = {"simulation": {"nodes": 4, "steps": 2}, "traffic": traffic}
+        SimulatedNetwork(ModelConfig.model_validate(settings))
+
+    assert accepted(TABLES, take, DataError, names=lambda _: f"data.{ending}") == []
+
+
+def test_damaged_edge_lists_are_refused(tmp_path: Path):
+    def take(what: str) -> None:
+        path = tmp_path / "edges.txt"
+        path.write_bytes(EDGES[what])
+        topology = {"kind": "edge_list", "path": str(path)}
+        settings = {"simulation": {"nodes": 4, "steps": 2}, "topology": topology}
+        SimulatedNetwork(ModelConfig.model_validate(settings))
+
+    assert accepted(EDGES, take, DataError, names=lambda _: "edges.txt") == []
