@@ -21,6 +21,7 @@ from sim_core.ledger.blocks import KEPT
 from sim_core.ledger.cached import CachedQueries
 from sim_core.ledger.presence import present
 from sim_core.ledger.store import Ledger, open_engine
+from sim_core.ledger.stored import kept_kinds
 from sim_core.ledger.tables import Experiment
 from sim_core.plan import Plan, Point, plan_runs
 from sim_core.results import Findings
@@ -171,7 +172,7 @@ class Bench:
         missing = []
         for run in self.plan.runs:
             row = found[run.spec.run_key]
-            kept = KEPT[run.spec.detail] <= KEPT[row["detail"]]
+            kept = KEPT[run.spec.detail] <= kept_kinds(run.spec.run_key, row["detail"])
             if row["summary"] is None or not kept:
                 missing.append(run.spec)
         return missing

@@ -18,7 +18,7 @@ from sim_core.ledger.condition import damage
 from sim_core.ledger.engine import open_engine, open_reader
 from sim_core.ledger.presence import is_at_work
 from sim_core.ledger.store import Ledger
-from sim_core.ledger.stored import label_of, stored_points
+from sim_core.ledger.stored import kept_kinds, label_of, stored_points
 from sim_core.ledger.tables import Experiment
 from sim_core.ledger.verify import verify_run
 from sim_core.plan import plan_runs
@@ -192,6 +192,7 @@ def replay_run(folder: Path, start: str, console: Console) -> bool:
                 f"{len(matching)} runs begin with {start!r}; quorumlab status shows them"
             )
         ((key, row),) = matching.items()
+        kept_kinds(key, row["detail"])
         spec = replace(_spec_of(ledger, key), detail=row["detail"], max_seconds=float("inf"))
         before = row["head"]
         broken = row["state"] == "quarantined" or verify_run(ledger, row) is not None

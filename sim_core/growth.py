@@ -31,6 +31,8 @@ def check_growth(existing: Experiment, plan: Plan, config: ExperimentConfig) -> 
     if not found:
         new = {content_hash(result_relevant(c)) for c in plan.configs}
         old = plan_runs(before, points)
+        if old.key != existing.key:
+            found.append("what the ledger has of it, or a data file, has changed since")
         gone = [
             label
             for label, c in zip(old.labels, old.configs, strict=True)

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, func, select, tuple_
 
 from sim_core.errors import UserError
-from sim_core.ledger.blocks import KEPT
 from sim_core.ledger.statements import RUNS_AT_ONCE
 from sim_core.ledger.store import Ledger
+from sim_core.ledger.stored import kept_kinds
 from sim_core.ledger.tables import ENTRY_TABLES, RUNS
 
 ROWS_AT_ONCE = 10_000
@@ -104,7 +104,7 @@ def run_with_alerts(connection: Connection, run_key: str) -> Row[*tuple[Any, ...
     run = connection.execute(select(*IDENTITY).where(RUNS.c.run_key == run_key)).one_or_none()
     if run is None:
         raise UserError(f"no run {run_key[:12]} in this ledger")
-    if "alert" not in KEPT[run.detail]:
+    if "alert" not in kept_kinds(run_key, run.detail):
         raise UserError(
             f"run {run_key[:12]} keeps no alerts (its detail is {run.detail}): run the "
             "experiment again with ledger.detail=alerts; the heads stay the same"

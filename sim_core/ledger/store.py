@@ -27,7 +27,7 @@ from sim_core.ledger.statements import (
     count_rows,
     lock_runs,
 )
-from sim_core.ledger.stored import checked_experiment, checked_runs
+from sim_core.ledger.stored import checked_experiment, checked_runs, kept_kinds
 from sim_core.ledger.tables import (
     BLOCKS,
     CHECKPOINTS,
@@ -278,7 +278,7 @@ class Ledger:
             for index, spec in enumerate(specs):
                 row = rows[spec.run_key]
                 steps, detail = row["steps"], row["detail"]
-                if not KEPT[spec.detail] <= KEPT[detail]:
+                if not KEPT[spec.detail] <= kept_kinds(spec.run_key, detail):
                     detail = _detail_of_both(spec.detail, detail)
                     old.extend(self._erase(connection, row["id"], detail=detail))
                     steps = 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -15,6 +15,7 @@ from sim_core.config import ExperimentConfig, describe_validation
 from sim_core.config.base import Name
 from sim_core.config.explain import shortened, shown
 from sim_core.errors import ConfigurationError, LedgerFailed
+from sim_core.ledger.blocks import KEPT
 from sim_core.ledger.tables import Experiment
 from sim_core.plan import Label, Point
 
@@ -72,7 +73,8 @@ class _Run(_Row):
     seed: Count
     replicate: Count
     model_version: Text
-    detail: Literal["decisions", "votes", "alerts", "all"]
+    detail: Text
+    """One that nobody knows is a break that `verify` and validation name; see `kept_kinds`."""
     n_nodes: Count
     n_features: Count
     epoch: Count
@@ -122,7 +124,21 @@ def checked_runs(experiment: str, rows: Sequence[dict[str, Any]]) -> list[dict[s
         key = rows[number]["run_key"] if isinstance(number, int) else ""
         place = f"experiment {experiment}, run {shown(key[:12] if isinstance(key, str) else key)}"
         raise damaged(place, error, skip=1) from error
+    for row in rows:
+        _refuse_another_size(experiment, row)
     return list(rows)
+
+
+def _refuse_another_size(experiment: str, row: Mapping[str, Any]) -> None:
+    """Check the number of nodes against the configuration: arrays are made of this length."""
+    simulation = row["config"].get("simulation")
+    nodes = simulation.get("nodes") if isinstance(simulation, dict) else None
+    if nodes != row["n_nodes"]:
+        raise LedgerFailed(
+            f"the ledger's row of experiment {experiment}, run {row['run_key'][:12]} is damaged: "
+            f"column n_nodes: {row['n_nodes']}, but its configuration has {shown(nodes)} nodes. "
+            f"{ADVICE}"
+        )
 
 
 def stored_points(experiment: Experiment) -> tuple[ExperimentConfig, list[Point]]:
@@ -150,6 +166,20 @@ def stored_points(experiment: Experiment) -> tuple[ExperimentConfig, list[Point]
             f"{reason}. If no other version of this program wrote it: {ADVICE}"
         ) from error
     return config, points
+
+
+def kept_kinds(run_key: str, detail: str) -> frozenset[str]:
+    """Return the kinds of entries of which a run keeps the rows.
+
+    Raises:
+        LedgerFailed: its detail is none.
+    """
+    if detail not in KEPT:
+        raise LedgerFailed(
+            f"the ledger's row of run {run_key[:12]} is damaged: column detail: expected one of "
+            f"{', '.join(KEPT)}, found {shown(detail)}. {ADVICE}"
+        )
+    return KEPT[detail]
 
 
 def label_of(experiment: Experiment, row: Mapping[str, Any]) -> str:

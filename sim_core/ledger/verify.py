@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, CursorResult, Select, Table, func, select
 
 from sim_core.config import ModelConfig
+from sim_core.config.explain import shown
 from sim_core.ledger.blocks import (
     KEPT,
     KINDS,
@@ -59,7 +60,7 @@ def verify_run(ledger: Ledger, run: Mapping[str, Any] | Any) -> Break | None:
 def _breaks(connection: Connection, run: Any) -> Generator[Break, None, None]:
     key = run["run_key"]
     if run["detail"] not in KEPT:
-        yield Break(key, 0, "run", f"unknown detail {run['detail']!r}")
+        yield Break(key, 0, "run", f"unknown detail {shown(run['detail'])}")
         return
     yield from _strays(connection, run)
     previous, step = first_hash(key), -1

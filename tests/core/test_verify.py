@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from sim_core.checkpoint import CheckpointFolder
-from sim_core.errors import LedgerFailed
 from sim_core.ledger.blocks import KINDS, block_hash
 from sim_core.ledger.store import Ledger, open_engine
 from sim_core.ledger.tables import BLOCKS, ENTRY_TABLES
@@ -264,6 +263,7 @@ def test_changed_row_of_a_run_is_found(verify: Any, database: sqlite3.Connection
         ("UPDATE summary SET head = replace(head, substr(head, 1, 4), 'beef')", "head"),
         ("UPDATE run SET head = 'f00'", "head"),
         ("UPDATE run SET steps = 13", "block"),
+        ("UPDATE run SET detail = 'everything'", "run"),
     ):
         database.execute(change)
         found = verify()
@@ -274,9 +274,6 @@ def test_changed_row_of_a_run_is_found(verify: Any, database: sqlite3.Connection
         )
         database.execute("UPDATE summary SET head = (SELECT head FROM run)")
         assert verify() is None
-    database.execute("UPDATE run SET detail = 'everything'")
-    with pytest.raises(LedgerFailed, match=r"column detail: .* found 'everything'"):
-        verify()
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from flows.compose import compose_experiment
 from flows.inspect import opened, replay_run, show_experiments, show_runs, verify_workspace
 from flows.launch import check_before_start, plainly, stored_experiment
 from flows.reconcile import find_repairs
-from sim_core.errors import LedgerFailed, QuorumlabError, WorkspaceError
+from sim_core.errors import ExperimentConflict, LedgerFailed, QuorumlabError, WorkspaceError
 from sim_core.workspace import Workspace, read_ledger_settings
 from tests.faults.damaged_ledgers import (
     change_row,
@@ -181,7 +181,7 @@ def test_damaged_rows_of_experiments_and_runs_are_refused_by_name(target: Target
 def named(given: tuple[str, str, Any]) -> str:
     """Return what a message has to contain: the column, or the run whose chain breaks."""
     table, column, _ = given
-    if column in ("name", "steps", "head", "n_features"):
+    if column in ("name", "steps", "head", "n_features", "detail"):
         return "experiment" if column == "name" else "run "
     return "column summary" if table == "summary" else f"column {column}"
 
@@ -229,3 +229,33 @@ def test_damaged_settings_of_a_ledger_are_refused(tmp_path: Path):
     workspace.ledger_settings.unlink()
     workspace.ledger_settings.mkdir()
     assert accepted([0], lambda _: read_ledger_settings(workspace), WorkspaceError) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("$.experiment.seed", "2"),
+        ("$.experiment.replicates", "2"),
+        ("$.simulation.steps", "13"),
+        ("$.simulation.nodes", "9"),
+        ("$.adversary.share", "0.9"),
+        ("$.detector", '{"kind": "ewma"}'),
+    ],
+)
+def test_another_configuration_is_not_taken_for_the_experiments_own(
+    target: Target, key: str, value: str
+):
+    """One that is valid: all that speaks against it is that it does not give the key."""
+    statement = f"UPDATE experiment SET config = json_set(config, '{key}', json('{value}'))"
+    execute(target.path, statement)
+    with pytest.raises(ExperimentConflict, match=r"experiment 'target' .* has changed since"):
+        target.resume()
+
+
+@pytest.mark.parametrize("n_nodes", [7, 9, 10**12])
+def test_another_number_of_nodes_is_refused_before_memory_is_asked_for(
+    target: Target, n_nodes: int
+):
+    change_row(target.path, "run", "n_nodes", n_nodes)
+    with pytest.raises(LedgerFailed, match="column n_nodes"):
+        target.verify()

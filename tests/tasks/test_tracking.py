@@ -85,7 +85,7 @@ class Workbench:
             key=self.plan.key,
             state="running",
             config={},
-            points=[{"label": label, "values": value} for label, value in values],
+            points=[{"label": label, "settings": {}, "values": value} for label, value in values],
             environment={},
             created_at=1.0,
             updated_at=1.0,
