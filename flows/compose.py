@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
+from flows.designs import design_points
 from flows.overrides import CONF, refuse_config_name, refuse_endless, refuse_hostile
 from sim_core.config import ExperimentConfig, describe_validation
 from sim_core.config.explain import shortened, shown
@@ -56,6 +58,16 @@ def _compose(
     sweeps = _expand(overrides) if multirun else [list(overrides)]
     base, study = _load(config_name, _common(sweeps))
     config = ExperimentConfig.model_validate(base)
+    if config.design.kind != "none":
+        if multirun or study:
+            raise ConfigurationError(
+                f"design={config.design.kind} makes the points of an experiment, which can have no "
+                f"{'sweep' if multirun else 'points of a study'} besides: put the keys into "
+                "design.factors"
+            )
+        return config, design_points(
+            config, lambda choices: _load(config_name, [*overrides, *choices])[0]
+        )
     points: list[Point] = []
     for sweep in sweeps:
         own = [override for override in sweep if override not in _common(sweeps)]
@@ -66,9 +78,8 @@ def _compose(
             validated = ExperimentConfig.model_validate(values)
             name = "_".join(filter(None, [label, *(_short(override) for override in own)]))
             points.append(Point(label=name, settings=_difference(config, validated)))
-    labels = [point.label for point in points]
-    for label in labels:
-        if labels.count(label) > 1:
+    for label, count in Counter(point.label for point in points).items():
+        if count > 1:
             raise ConfigurationError(f"two points are called {label!r}")
     return config, points
 

@@ -27,6 +27,10 @@ from sim_core.plan import Plan
 from sim_core.results import MAIN_METRICS, Interval, in_words, paired_difference
 
 SHOWN_PAIRS = 6
+MOST_COLUMNS = 8
+"""Points that have a column each; more have a row each."""
+SHOWN_ROWS = 24
+ROW_METRICS = MAIN_METRICS[:6]
 
 
 class Terminal(Spectator):
@@ -149,8 +153,10 @@ class Terminal(Spectator):
 
 
 def results_table(outcome: Outcome) -> Table:
-    """Return means with 95 % intervals, a row per metric and a column per point."""
+    """Return means with 95 % intervals, a row per metric and a column per point, or the reverse."""
     findings = outcome.findings
+    if len(findings.labels) > MOST_COLUMNS:
+        return _points_table(outcome)
     table = _table(f"{outcome.name}: mean ± half of the 95 % interval over replicates")
     for label, point in zip(findings.labels, findings.points, strict=True):
         n = max((found.n for found in point.values()), default=0)
@@ -158,6 +164,24 @@ def results_table(outcome: Outcome) -> Table:
     for metric in MAIN_METRICS:
         if any(metric in point and point[metric].n for point in findings.points):
             table.add_row(metric, *(in_words(point.get(metric)) for point in findings.points))
+    return table
+
+
+def _points_table(outcome: Outcome) -> Table:
+    """Return means with 95 % intervals of the first points, a row per point."""
+    findings = outcome.findings
+    n_points = len(findings.labels)
+    table = _table(f"{outcome.name}: mean ± half of the 95 % interval over replicates", "point")
+    few = f"the first {SHOWN_ROWS} of {n_points} points; " if n_points > SHOWN_ROWS else ""
+    table.caption = f"{few}all points and metrics: summary.json, runs.parquet"
+    table.caption_justify = "left"
+    table.add_column("n", justify="right")
+    metrics = [m for m in ROW_METRICS if any(m in p and p[m].n for p in findings.points)]
+    for metric in metrics:
+        table.add_column(metric, justify="right")
+    for label, point in list(zip(findings.labels, findings.points, strict=True))[:SHOWN_ROWS]:
+        n = max((found.n for found in point.values()), default=0)
+        table.add_row(label, str(n), *(in_words(point.get(metric)) for metric in metrics))
     return table
 
 
@@ -183,9 +207,9 @@ def differences_table(outcome: Outcome) -> Table | None:
     return table
 
 
-def _table(title: str) -> Table:
+def _table(title: str, first: str = "metric") -> Table:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("metric", no_wrap=True)
+    table.add_column(first, no_wrap=True)
     return table
 
 

@@ -169,11 +169,23 @@ def show_dry_run(config: ExperimentConfig, points: Sequence[Point], console: Con
     minutes = sum(seconds) / len(seconds) * n_runs / workers / 60
     disk = sum(n_bytes) / len(n_bytes) * n_runs + 300 * config.simulation.steps * n_runs
     console.print(f"experiment   {plan.name}")
-    console.print(f"points       {len(plan.labels)}: {', '.join(plan.labels[:20])}")
-    console.print(f"runs         {n_runs} of {config.simulation.steps} steps")
+    more = f", ... {plan.labels[-1]}" if len(plan.labels) > 20 else ""
+    console.print(f"points       {len(plan.labels)}: {', '.join(plan.labels[:20])}{more}")
+    console.print(f"runs         {n_runs} of {config.simulation.steps} steps{_and_more(config)}")
     console.print(f"minutes      about {minutes:.1f} on {workers} processors, without start-up")
     console.print(f"memory       about {peak_rss_mb() * workers:,.0f} MB in {workers} workers")
     console.print(f"disk         about {disk / 1e6:,.0f} MB")
+
+
+def _and_more(config: ExperimentConfig) -> str:
+    """Return how far the number of runs may grow, in words; nothing where it may not."""
+    until = config.experiment.until
+    if until is None:
+        return ""
+    return (
+        f" at first; at most {until.maximum} replicates of a point, "
+        f"{until.maximum / until.minimum:.0f} times of all below"
+    )
 
 
 def hand_to_hydra(words: Sequence[str], config_name: str) -> None:

@@ -31,10 +31,15 @@ KEEPING = frozenset(
         "config/__init__.py",
         "config/adaptation.py",
         "config/cache.py",
+        "config/design.py",
         "config/experiment.py",
         "config/explain.py",
         "config/ledger.py",
         "config/retention.py",
+        "config/stopping.py",
+        "designs/__init__.py",
+        "designs/rows.py",
+        "designs/unit_cube.py",
         "error_table.py",
         "errors.py",
         "faultpoints.py",
@@ -213,18 +218,26 @@ def run_key(config: ModelConfig, seed: int, replicate: int) -> str:
     Raises:
         DataError: a data file is missing.
     """
-    return content_hash(
-        {
-            "config": result_relevant(config),
-            "seed": seed,
-            "replicate": replicate,
-            "model": model_version(),
-        }
-    )
+    return run_keys(config, seed, range(replicate, replicate + 1))[0]
 
 
-def experiment_key(configs: Iterable[ModelConfig], seed: int, replicates: int) -> str:
-    """Return the key of an experiment: its points (in any order), replicates, steps and seed."""
+def run_keys(config: ModelConfig, seed: int, replicates: range) -> list[str]:
+    """Return the keys of a configuration's runs by replicate.
+
+    Raises:
+        DataError: a data file is missing.
+    """
+    content = {"config": result_relevant(config), "seed": seed, "model": model_version()}
+    return [content_hash({**content, "replicate": replicate}) for replicate in replicates]
+
+
+def experiment_key(
+    configs: Iterable[ModelConfig], seed: int, replicates: int | dict[str, Any]
+) -> str:
+    """Return the key of an experiment: its points (in any order), replicates, steps and seed.
+
+    Replicates are a number, or the rule by which their number is found.
+    """
     points = [{**result_relevant(c), "steps": c.simulation.steps} for c in configs]
     return content_hash(
         {

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from sim_core.config import ExperimentConfig, Frozen, LimitsConfig, ModelConfig
 from sim_core.errors import ConfigurationError
-from sim_core.identity import experiment_key, run_key
+from sim_core.identity import experiment_key, run_keys
 from sim_core.simulate import RunSpec
 
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
@@ -49,32 +49,73 @@ class Plan:
     runs: tuple[PlannedRun, ...]
 
 
-def plan_runs(config: ExperimentConfig, points: Sequence[Point]) -> Plan:
+def plan_runs(
+    config: ExperimentConfig, points: Sequence[Point], counts: Sequence[int] | None = None
+) -> Plan:
     """Return the plan of an experiment; without points, the base is the only one.
+
+    Args:
+        config: The experiment.
+        points: Its points.
+        counts: Replicates of each point where an experiment has grown by `experiment.until`; without
+            them all have as many as they begin with.
 
     Raises:
         ConfigurationError: a point is invalid, two points are the same, or there are too many.
         DataError: a data file is missing.
     """
     points = points or [Point(label="base")]
-    n_runs = len(points) * config.experiment.replicates
-    if n_runs > config.limits.max_runs:
-        raise ConfigurationError(
-            f"{len(points)} points x {config.experiment.replicates} replicates are {n_runs} runs, "
-            f"more than limits.max_runs={config.limits.max_runs}"
-        )
+    section = config.experiment
+    _refuse_many(len(points), config)
     configs = tuple(config.with_settings(point.settings).model_part() for point in points)
     for point, part in zip(points, configs, strict=True):
         _refuse_large(part, config.limits, point.label)
+    rule = section.until.model_dump(mode="json") if section.until else section.replicates
+    key = experiment_key(configs, section.seed, rule)
+    labels = tuple(point.label for point in points)
+    return Plan(
+        key=key,
+        name=section.name or f"{section.title}-{key[:8]}",
+        configs=configs,
+        labels=labels,
+        values=differing_values(configs),
+        runs=_planned_runs(config, configs, labels, counts or [first_count(config)] * len(configs)),
+    )
+
+
+def first_count(config: ExperimentConfig) -> int:
+    """Return how many replicates each point has at first."""
+    section = config.experiment
+    return section.until.minimum if section.until else section.replicates
+
+
+def grown(plan: Plan, config: ExperimentConfig, counts: Sequence[int]) -> Plan:
+    """Return a plan with so many replicates of each point.
+
+    Raises:
+        DataError: a data file is missing.
+    """
+    return replace(plan, runs=_planned_runs(config, plan.configs, plan.labels, counts))
+
+
+def _planned_runs(
+    config: ExperimentConfig,
+    configs: Sequence[ModelConfig],
+    labels: Sequence[str],
+    counts: Sequence[int],
+) -> tuple[PlannedRun, ...]:
+    """Return the runs of all points, by point and replicate.
+
+    Raises:
+        ConfigurationError: two points are the same.
+    """
     runs: list[PlannedRun] = []
     seen: dict[str, int] = {}
-    for index, (point, part) in enumerate(zip(points, configs, strict=True)):
-        for replicate in range(config.experiment.replicates):
-            key = run_key(part, config.experiment.seed, replicate)
+    for index, (part, count) in enumerate(zip(configs, counts, strict=True)):
+        for replicate, key in enumerate(run_keys(part, config.experiment.seed, range(count))):
             if seen.setdefault(key, index) != index:
                 raise ConfigurationError(
-                    f"points {points[seen[key]].label!r} and {point.label!r} are the same "
-                    "configuration"
+                    f"points {labels[seen[key]]!r} and {labels[index]!r} are the same configuration"
                 )
             spec = RunSpec(
                 run_key=key,
@@ -89,15 +130,23 @@ def plan_runs(config: ExperimentConfig, points: Sequence[Point]) -> Plan:
                 network_shards=config.executor.network_shards,
             )
             runs.append(PlannedRun(index, spec))
-    key = experiment_key(configs, config.experiment.seed, config.experiment.replicates)
-    return Plan(
-        key=key,
-        name=config.experiment.name or f"{config.experiment.title}-{key[:8]}",
-        configs=configs,
-        labels=tuple(point.label for point in points),
-        values=differing_values(configs),
-        runs=tuple(runs),
-    )
+    return tuple(runs)
+
+
+def _refuse_many(n_points: int, config: ExperimentConfig) -> None:
+    """Check the number of runs, the most that there can be, against the limit.
+
+    Raises:
+        ConfigurationError: it is larger.
+    """
+    until, limit = config.experiment.until, config.limits.max_runs
+    replicates = until.maximum if until else config.experiment.replicates
+    if n_points * replicates > limit:
+        most = " at most (experiment.until.maximum)" if until else ""
+        raise ConfigurationError(
+            f"{n_points} points x {replicates} replicates{most} are {n_points * replicates} runs, "
+            f"more than limits.max_runs={limit}"
+        )
 
 
 def _refuse_large(config: ModelConfig, limits: LimitsConfig, label: str) -> None:

@@ -10,10 +10,12 @@ from pydantic import Field, ValidationError
 from sim_core.config.adaptation import AdaptationConfig
 from sim_core.config.base import Frozen, Name, Positive
 from sim_core.config.cache import CacheConfig
+from sim_core.config.design import DesignConfig, NoDesign
 from sim_core.config.explain import describe_validation
 from sim_core.config.ledger import LedgerConfig, SqliteLedger
 from sim_core.config.model import ModelConfig
 from sim_core.config.retention import RetentionConfig
+from sim_core.config.stopping import UntilConfig
 from sim_core.errors import ConfigurationError
 
 
@@ -27,7 +29,9 @@ class ExperimentSection(Frozen):
     seed: int = Field(1, ge=0, lt=2**63)
     """Root seed; replicates of the same number share it over all points."""
     replicates: int = Field(5, ge=1, le=100_000)
-    """Runs of each point."""
+    """Runs of each point, where `until` is null."""
+    until: UntilConfig | None = None
+    """When a point has runs enough; null: when it has `replicates`."""
 
 
 class CostConfig(Frozen):
@@ -130,6 +134,7 @@ class ExperimentConfig(ModelConfig):
     workspace: Path = Path("workspace")
     """Folder of everything that is kept."""
     experiment: ExperimentSection = ExperimentSection()
+    design: DesignConfig = NoDesign()
     cost: CostConfig = CostConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     limits: LimitsConfig = LimitsConfig()

@@ -1,0 +1,223 @@
+"""From the rows of a design to validated points, without composing each of them anew."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pydantic import ValidationError
+
+from flows.overrides import CONF, refuse_hostile
+from sim_core.config import ExperimentConfig, ModelConfig, describe_validation
+from sim_core.config.design import AnyDesign, Factor, NoDesign, Range
+from sim_core.config.explain import shown
+from sim_core.designs import Design, make_design
+from sim_core.errors import ConfigurationError
+from sim_core.plan import Point
+
+Compose = Callable[[list[str]], dict[str, Any]]
+"""From choices `GROUP=NAME` to a composed configuration as plain values."""
+LONGEST_LABEL = 40
+
+
+def design_points(config: ExperimentConfig, compose: Compose) -> list[Point]:
+    """Return the points of a configuration's design, each validated like any other point.
+
+    A factor that is a group of choices is composed once per combination of choices; all other
+    values are set on what is composed.
+
+    Raises:
+        ConfigurationError: naming the factor, and what is wrong with it or one of its values.
+    """
+    assert not isinstance(config.design, NoDesign)
+    _refuse_unfit(config.design)
+    design = make_design(config.design)
+    bases = _Bases(design.keys, compose)
+    _check_factors(config.design, bases, design)
+    base = config.model_dump(mode="json")
+    labels = row_labels(config.design, design)
+    return [
+        Point(label=label, settings=_settings(base, _validated(bases, design.keys, row, label)))
+        for label, row in zip(labels, design.rows, strict=True)
+    ]
+
+
+def row_labels(config: AnyDesign, design: Design) -> list[str]:
+    """Return a short name for each row: its values where they are few and listed, else a number."""
+    if config.kind in ("grid", "list"):
+        labels = [_spoken(design.keys, row) for row in design.rows]
+        if max(map(len, labels)) <= LONGEST_LABEL and max(Counter(labels).values()) == 1:
+            return labels
+    return [f"p{number}" for number in range(1, len(design.rows) + 1)]
+
+
+def _spoken(keys: tuple[str, ...], row: tuple[Any, ...]) -> str:
+    """Return values as a label.
+
+    >>> _spoken(("adversary", "adversary.share"), ("flipper", 0.2))
+    'flipper_share-0.2'
+    """
+    parts = []
+    for key, value in zip(keys, row, strict=True):
+        clean = re.sub(r"[^A-Za-z0-9_.-]+", "-", str(value)).strip("-")
+        parts.append(clean if "." not in key else f"{key.rsplit('.', 1)[-1]}-{clean}")
+    return "_".join(parts)
+
+
+class _Bases:
+    """Composed configurations by the choices of groups that are factors."""
+
+    def __init__(self, keys: tuple[str, ...], compose: Compose) -> None:
+        self.groups = [index for index, key in enumerate(keys) if is_group(key)]
+        self._keys = keys
+        self._compose = compose
+        self._composed: dict[tuple[str, ...], dict[str, Any]] = {}
+
+    def of(self, row: tuple[Any, ...]) -> dict[str, Any]:
+        """Return the configuration with a row's choices; not to be changed."""
+        choices = tuple(f"{self._keys[index]}={row[index]}" for index in self.groups)
+        if choices not in self._composed:
+            refuse_hostile(choices, source="design.factors: ")
+            self._composed[choices] = self._compose(list(choices))
+        return self._composed[choices]
+
+
+def is_group(key: str) -> bool:
+    """Return whether a key is that of a group of choices, such as `adversary`."""
+    return "." not in key and key.isidentifier() and (CONF / key).is_dir()
+
+
+def _refuse_unfit(config: AnyDesign) -> None:
+    """Check what can be said of factors without a configuration.
+
+    Raises:
+        ConfigurationError: a factor never changes a result, or a group has a range.
+    """
+    for key, factor in config.factors.items():
+        top = key.split(".")[0]
+        if top in ExperimentConfig.model_fields and top not in ModelConfig.model_fields:
+            raise ConfigurationError(
+                f"design.factors: {key} never changes a result, or is the same for the whole "
+                "experiment"
+            )
+        if is_group(key) and not (isinstance(factor, list) and all(map(_is_choice, factor))):
+            names = ", ".join(path.stem for path in sorted((CONF / key).glob("*.yaml")))
+            raise ConfigurationError(
+                f"design.factors: {key} is a group and takes a list of its choices: {names}"
+            )
+
+
+def _is_choice(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[a-z0-9_]+", value) is not None
+
+
+def _check_factors(config: AnyDesign, bases: _Bases, design: Design) -> None:
+    """Look at the ends of each factor alone, so that a message can name it and the bound.
+
+    Raises:
+        ConfigurationError: the key does not exist, or a bound is outside of what it may be.
+    """
+    choices = {tuple(row[i] for i in bases.groups): row for row in design.rows}
+    for row in choices.values():
+        base = bases.of(row)
+        for key, factor in config.factors.items():
+            if is_group(key):
+                continue
+            place = f"design.factors: {key}"
+            for where, value in _ends(factor):
+                values = copy.deepcopy(base)
+                _set(values, key, value)
+                if (reason := _objection(values, key)) is not None:
+                    raise ConfigurationError(f"{place}: {where} {shown(value)}: {reason}")
+
+
+def _ends(factor: Factor) -> Iterator[tuple[str, Any]]:
+    if isinstance(factor, Range):
+        number = int if factor.integer else float
+        yield "low", number(factor.low)
+        yield "high", number(factor.high)
+    else:
+        yield from (("value", value) for value in factor)
+
+
+def _objection(values: dict[str, Any], key: str) -> str | None:
+    """Return what the schema has against the value of a key; None where nothing, or another's."""
+    try:
+        ExperimentConfig.model_validate(values)
+    except ValidationError as error:
+        last = key.rpartition(".")[2]
+        mine = [e for e in error.errors() if e["loc"] and e["loc"][0] == key.split(".")[0]]
+        return next((e["msg"] for e in mine if last in map(str, e["loc"])), None)
+    return None
+
+
+def _set(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set a value by its key with dots.
+
+    Raises:
+        ConfigurationError: there is no such key, with the nearest that exist.
+    """
+    *parents, last = key.split(".")
+    place: Any = values
+    for part in parents:
+        place = place.get(part) if isinstance(place, dict) else None
+    if not isinstance(place, dict) or last not in place or isinstance(place[last], dict):
+        raise ConfigurationError(_unknown(values, key))
+    place[last] = value
+
+
+def _unknown(values: dict[str, Any], key: str) -> str:
+    known = [k for k in _paths(values, "") if k.split(".")[0] in ModelConfig.model_fields]
+    known += list(ModelConfig.model_fields)
+    group = key.split(".")[0]
+    chosen = values.get(group)
+    near = difflib.get_close_matches(key, known, n=3)
+    hint = f"; did you mean {', '.join(near)}?" if near else "."
+    here = ""
+    if isinstance(chosen, dict) and "kind" in chosen:
+        here = f" with {group}={chosen['kind']}, as here"
+    return f"design.factors: no key {shown(key)}{here}{hint} All keys: quorumlab run --cfg job"
+
+
+def _paths(values: dict[str, Any], prefix: str) -> Iterator[str]:
+    for name, part in values.items():
+        if isinstance(part, dict):
+            yield from _paths(part, f"{prefix}{name}.")
+        elif name != "kind":
+            yield f"{prefix}{name}"
+
+
+def _validated(
+    bases: _Bases, keys: tuple[str, ...], row: tuple[Any, ...], label: str
+) -> ExperimentConfig:
+    """Return the configuration of a row.
+
+    Raises:
+        ConfigurationError: naming the point and its values.
+    """
+    base = bases.of(row)
+    values = dict(base)
+    for index, key in enumerate(keys):
+        if index in bases.groups:
+            continue
+        top = key.split(".")[0]
+        if values[top] is base[top]:
+            values[top] = copy.deepcopy(base[top])
+        _set(values, key, row[index])
+    try:
+        return ExperimentConfig.model_validate(values)
+    except ValidationError as error:
+        settings = ", ".join(f"{key}={value}" for key, value in zip(keys, row, strict=True))
+        raise ConfigurationError(
+            f"point {label} ({settings}): {describe_validation(error)}"
+        ) from error
+
+
+def _settings(base: dict[str, Any], other: ExperimentConfig) -> dict[str, Any]:
+    """Return the fields of a point that differ from the base, whole."""
+    theirs = other.model_dump(mode="json", include=set(ModelConfig.model_fields))
+    return {key: value for key, value in theirs.items() if value != base[key]}
