@@ -46,12 +46,14 @@ UNITS = {
     "first_infected": "nodes",
     "flows_per_node": "flows per step",
     "from_step": "step",
+    "half_width": "the metric's",
     "height": "levels",
     "intensity": "factor",
     "join_step": "step",
     "keep": "checkpoints",
     "lags": "values",
     "latency": "steps",
+    "levels": "values",
     "learning_rate": "weight",
     "lifetime": "steps",
     "loss": "probability",
@@ -67,6 +69,8 @@ UNITS = {
     "neighbours": "neighbours",
     "network_shards": "processes",
     "nice": "levels",
+    "maximum": "runs per point",
+    "minimum": "runs per point",
     "min_history": "flows",
     "min_scale": "standard deviations",
     "min_support": "flows",
@@ -77,16 +81,19 @@ UNITS = {
     "nodes": "nodes",
     "num_cpus": "processes",
     "replicates": "runs per point",
+    "relative": "share of the mean",
     "ridge": "none",
     "seed": "none",
     "segments_at_once": "segments",
     "shard_runs": "runs",
     "start": "step",
+    "step": "runs per point",
     "steps": "steps",
     "unseen_neighbours": "flows",
     "refit_every": "steps",
     "rewire": "probability",
     "samples": "flows",
+    "design.samples": "draws",
     "size_limit": "share of the window",
     "slack": "standard deviations",
     "split_alpha": "none",
@@ -229,6 +236,7 @@ def allowed(field: Schema) -> str:
         "boolean": "`true`, `false`",
         "integer": "whole number",
         "null": "`null`",
+        "object": "mapping",
         "number": "number",
         "string": "text",
     }
@@ -256,8 +264,9 @@ def unit(key: str, field: Schema) -> str:
     if not kinds & {"integer", "number"}:
         return ""
     last = key.rpartition(".")[2]
-    if last in UNITS:
-        return UNITS[last].replace("none", "")
+    known = UNITS.get(key) or UNITS.get(last)
+    if known is not None:
+        return known.replace("none", "")
     for ending, words in SUFFIXES.items():
         if last.endswith(ending):
             return words

@@ -10,19 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flows.enrolment import enrol, enrol_more
 from sim_core.bounded_queue import QueueCounts
 from sim_core.caching import Cache, all_statistics
 from sim_core.checkpoint import CheckpointFolder
 from sim_core.config import ExperimentConfig
 from sim_core.errors import OwnershipLost
-from sim_core.growth import check_growth
-from sim_core.identity import model_version, result_relevant
 from sim_core.ledger.blocks import KEPT
 from sim_core.ledger.cached import CachedQueries
 from sim_core.ledger.presence import present
 from sim_core.ledger.store import Ledger, open_engine
 from sim_core.ledger.stored import kept_kinds
-from sim_core.ledger.tables import Experiment
 from sim_core.plan import Plan, Point, plan_runs
 from sim_core.results import Findings
 from sim_core.simulate import RunSpec
@@ -111,7 +109,7 @@ class Bench:
         self._presence = ExitStack()
         try:
             self._presence.enter_context(present(self.ledger.engine, plan.name))
-            self._enter(points)
+            self.plan = enrol(self.ledger, config, points, plan, self.environment)
         except BaseException:
             self._let_go()
             raise
@@ -145,7 +143,8 @@ class Bench:
         try:
             yield
         finally:
-            self.stage_seconds[name] = round(time.monotonic() - began, 3)
+            seconds = self.stage_seconds.get(name, 0.0) + time.monotonic() - began
+            self.stage_seconds[name] = round(seconds, 3)
 
     def expect_experiment(self) -> None:
         """Return if the experiment is still there.
@@ -182,33 +181,15 @@ class Bench:
         rows = self.queries.runs_of(self.plan.name)
         return {row["run_key"]: min(row["steps"], row["horizon"]) for row in rows}
 
-    def _enter(self, points: Sequence[Point]) -> None:
-        plan, config = self.plan, self.config
-        existing = self.ledger.experiment(plan.name)
-        if existing is not None:
-            check_growth(existing, plan, config)
-        now = time.time()
-        settings = [point.settings for point in points] or [{}]
-        grown = existing is not None and existing.key != plan.key
-        self.ledger.register(
-            Experiment(
-                name=plan.name,
-                key=plan.key,
-                revision=(existing.revision + grown) if existing else 1,
-                state="running",
-                config=config.model_dump(mode="json"),
-                points=[
-                    {"label": label, "settings": part, "values": values}
-                    for label, part, values in zip(plan.labels, settings, plan.values, strict=True)
-                ],
-                environment=self.environment,
-                created_at=existing.created_at if existing else now,
-                updated_at=now,
-            ),
-            [(run.point, run.spec) for run in plan.runs],
-            model_version(),
-            result_relevant,
-        )
+    def grow(self) -> bool:
+        """Enter the replicates that `experiment.until` asks for now; return whether there are any.
+
+        Raises:
+            OwnershipLost: the experiment was deleted meanwhile.
+        """
+        before = self.plan
+        self.plan = enrol_more(self.ledger, self.config, before)
+        return self.plan is not before
 
 
 def open_bench(config: ExperimentConfig, points: Sequence[Point]) -> Bench:

@@ -25,6 +25,7 @@ from rich.table import Table
 from flows.bench import Bench, Outcome, Spectator
 from sim_core.plan import Plan
 from sim_core.results import MAIN_METRICS, Interval, in_words, paired_difference
+from sim_core.stopping import stops_of
 
 SHOWN_PAIRS = 6
 MOST_COLUMNS = 8
@@ -89,21 +90,28 @@ class Terminal(Spectator):
                 totals[run.point] += run.spec.config.simulation.steps
                 there[run.point] += committed.get(run.spec.run_key, 0)
             self._total, self._done = sum(totals.values()), sum(there.values())
+            more = f", {len(plan.runs) - self._n_runs} of them more" if self._n_runs else ""
             self._n_runs = len(plan.runs)
+            self._printed = 10 * self._done // self._total
             self.console.print(
-                f"[bold]{escape(plan.name)}[/]: {len(plan.labels)} points, {len(plan.runs)} runs, "
-                f"{self._total:,} steps, {self._done:,} of them there already"
+                f"[bold]{escape(plan.name)}[/]: {len(plan.labels)} points, {len(plan.runs)} runs"
+                f"{more}, {self._total:,} steps, {self._done:,} of them there already"
             )
-            if self._done < self._total and len(plan.labels) <= 24:
+            if self._done == self._total:
+                return
+            if len(plan.labels) <= 24:
                 for point, label in enumerate(plan.labels):
-                    bar = self._progress.add_task(
-                        escape(label), total=totals[point], completed=there[point], unit="steps"
-                    )
-                    self._bars[point] = bar
-            elif self._done < self._total:
-                self._bars[-1] = self._progress.add_task(
-                    "all points", total=self._total, completed=self._done, unit="steps"
-                )
+                    self._show_bar(point, escape(label), totals[point], there[point])
+            else:
+                self._show_bar(-1, "all points", self._total, self._done)
+
+    def _show_bar(self, place: int, text: str, total: int, done: int) -> None:
+        """Show a bar, or set the one that is there already."""
+        if place in self._bars:
+            self._progress.update(self._bars[place], total=total, completed=done)
+        else:
+            bar = self._progress.add_task(text, total=total, completed=done, unit="steps")
+            self._bars[place] = bar
 
     def committed(self, run_key: str, steps: int) -> None:
         """Advance the bar of the run's point."""
@@ -136,7 +144,7 @@ class Terminal(Spectator):
         self._progress.stop()
         self.outcome = outcome
         self.console.print(results_table(outcome))
-        differences = differences_table(outcome)
+        differences = None if _is_drawn(bench) else differences_table(outcome)
         if differences is not None:
             self.console.print(differences)
         counts = outcome.counts
@@ -146,6 +154,8 @@ class Terminal(Spectator):
             f"{counts['reused']} reused), {counts['failed']} failed, {counts['quarantined']} "
             f"quarantined; {_validation_words(outcome)}; {outcome.wall_seconds:.1f} s"
         )
+        if (unknown := _unknown(outcome, bench)) is not None:
+            self.console.print(unknown)
         self.console.print(f"[dim]{_stages(bench)}[/]", highlight=False)
         if bench.adjustments:
             self.console.print(_adapted(bench.adjustments), highlight=False)
@@ -171,10 +181,9 @@ def _points_table(outcome: Outcome) -> Table:
     """Return means with 95 % intervals of the first points, a row per point."""
     findings = outcome.findings
     n_points = len(findings.labels)
-    table = _table(f"{outcome.name}: mean ± half of the 95 % interval over replicates", "point")
-    few = f"the first {SHOWN_ROWS} of {n_points} points; " if n_points > SHOWN_ROWS else ""
-    table.caption = f"{few}all points and metrics: summary.json, runs.parquet"
-    table.caption_justify = "left"
+    few = f" (the first {SHOWN_ROWS} of {n_points} points)" if n_points > SHOWN_ROWS else ""
+    title = f"{outcome.name}: mean ± half of the 95 % interval{few}"
+    table = _table(title, "point")
     table.add_column("n", justify="right")
     metrics = [m for m in ROW_METRICS if any(m in p and p[m].n for p in findings.points)]
     for metric in metrics:
@@ -217,6 +226,25 @@ def _stressed(found: Interval) -> str:
     low, high = found.ci_low, found.ci_high
     shown = low is not None and high is not None and low * high > 0
     return f"[bold]{in_words(found)}[/]" if shown else f"[dim]{in_words(found)}[/]"
+
+
+def _is_drawn(bench: Bench) -> bool:
+    """Return whether points are drawn, so that none of them is what others are compared with."""
+    return hasattr(bench.config.design, "samples")
+
+
+def _unknown(outcome: Outcome, bench: Bench) -> str | None:
+    """Return how many points are known as `experiment.until` asks for; None without it."""
+    until = bench.config.experiment.until
+    if until is None:
+        return None
+    stops = stops_of(outcome.findings.records, outcome.findings.labels, until)
+    wide = [label for label, stop in stops.items() if not stop.reached]
+    found = f"{len(stops) - len(wide)} of {len(stops)} points are known as narrowly as asked for"
+    if not wide:
+        return found
+    few = ", ".join(wide[:5]) + (", ..." if len(wide) > 5 else "")
+    return f"[yellow]{found}; not {escape(few)}, with {until.maximum} replicates at most[/]"
 
 
 def _validation_words(outcome: Outcome) -> str:

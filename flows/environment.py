@@ -24,6 +24,8 @@ PREFECT = {
     # A temporary server takes 12 s to start on two processors, longer on a busy machine.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    # The points of an experiment are parameters of its flow run, and there may be thousands.
+    "PREFECT_SERVER_API_MAX_PARAMETER_SIZE": str(100 * 2**20),
     # Or every event that cannot be delivered is written onto the terminal.
     "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",

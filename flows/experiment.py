@@ -17,6 +17,7 @@ from flows.bench import SPECTATOR
 from flows.environment import expect_no_delivery, prepare_environment
 from flows.stages import carry_out
 from sim_core.config import ExperimentConfig
+from sim_core.config.explain import shortened
 from sim_core.error_table import Trouble
 from sim_core.errors import Unavailable
 from sim_core.plan import Point
@@ -142,7 +143,7 @@ def run_as_flow(config: ExperimentConfig, points: Sequence[Point], *, execute: b
         if not ending.has_begun or isinstance(ending.error, httpx.HTTPError):
             place = get_current_settings().api.url or "an address of this machine"
             raise Unavailable(
-                Trouble.PREFECT_UNREACHABLE.tell(place=place, reason=error)
+                Trouble.PREFECT_UNREACHABLE.tell(place=place, reason=shortened(str(error), 400))
             ) from error
         SPECTATOR.get().warn(Trouble.PREFECT_LOST.tell())
         if ending.error is not None:

@@ -21,7 +21,7 @@ from sim_core.ledger.store import Ledger
 from sim_core.ledger.stored import kept_kinds, label_of, stored_points
 from sim_core.ledger.tables import Experiment
 from sim_core.ledger.verify import verify_run
-from sim_core.plan import plan_runs
+from sim_core.plan import Plan, plan_runs
 from sim_core.simulate import RunSpec, simulate
 from sim_core.workspace import Workspace, existing_workspace, read_ledger_settings
 
@@ -210,6 +210,15 @@ def replay_run(folder: Path, start: str, console: Console) -> bool:
         return bool(head == before)
 
 
+def stored_plan(ledger: Ledger, experiment: Experiment) -> Plan:
+    """Return the plan of an experiment with all replicates that the ledger has of its points."""
+    config, points = stored_points(experiment)
+    if config.experiment.until is None:
+        return plan_runs(config, points)
+    enrolled = Counter(row["point"] for row in ledger.runs_of(experiment.name))
+    return plan_runs(config, points, [enrolled[index] for index in range(len(experiment.points))])
+
+
 def _spec_of(ledger: Ledger, run_key: str) -> RunSpec:
     """Return a run's specification, planned anew from its experiment.
 
@@ -217,7 +226,7 @@ def _spec_of(ledger: Ledger, run_key: str) -> RunSpec:
         UserError: the code of the model or a data file has changed since.
     """
     for experiment in ledger.experiments():
-        plan = plan_runs(*stored_points(experiment))
+        plan = stored_plan(ledger, experiment)
         for run in plan.runs:
             if run.spec.run_key == run_key:
                 return run.spec

@@ -110,8 +110,9 @@ def _all_reused(config: ExperimentConfig, plan: Plan) -> bool:
     if not Workspace(config.workspace).has_ledger:
         return False
     with opened(config.workspace) as (_, ledger):
-        finished = {row["run_key"] for row in ledger.runs_of(plan.name) if row["summary"]}
-    return all(run.spec.run_key in finished for run in plan.runs)
+        rows = ledger.runs_of(plan.name)
+    finished = {row["run_key"] for row in rows if row["summary"]}
+    return len(finished) == len(rows) and all(r.spec.run_key in finished for r in plan.runs)
 
 
 def check_before_start(config: ExperimentConfig, points: Sequence[Point]) -> Plan:

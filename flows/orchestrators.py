@@ -84,6 +84,7 @@ class PlainOrchestrator:
         """End the threads."""
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
+            self._threads = None
 
 
 class _Unseen:

@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from itertools import count
 
 from flows.bench import Bench, Outcome, open_bench
 from flows.orchestrators import Orchestrator
@@ -21,8 +22,9 @@ from sim_core.ledger.garbage import remove_garbage
 from sim_core.ledger.report import ValidationReport, render_html, validate_in_sql
 from sim_core.plan import Point
 from sim_core.results import Execution, collect_findings
+from sim_core.simulate import RunSpec
 from sim_core.workspace import write_whole
-from tasks.executors import open_executor
+from tasks.executors import Executor, open_executor
 from tasks.sample_resources import ResourceSampler
 from tasks.write_results import renew_queues, write_results
 
@@ -65,16 +67,33 @@ def carry_out(
 
 
 def simulate(bench: Bench, orchestrator: Orchestrator, *, execute: bool) -> dict[str, Execution]:
-    """Execute the runs that have no result; without any, no executor is started."""
-    runs = bench.missing_runs() if execute else []
-    bench.spectator.planned(bench.plan, bench.committed_steps())
-    if not runs:
-        return {}
+    """Execute the runs that have no result; without any, no executor is started.
+
+    With `experiment.until`, points get more replicates round by round, until each has enough.
+    """
+    executions: dict[str, Execution] = {}
     with ExitStack() as stack:
-        with bench.stage("executor", f"starting {bench.config.executor.kind}"):
-            executor = stack.enter_context(open_executor(bench.config.executor))
-        with bench.stage("simulate", "simulating"):
-            return execute_shards(bench, runs, executor, orchestrator)
+        executor: Executor | None = None
+        for number in count(1):
+            runs = bench.missing_runs() if execute else []
+            bench.spectator.planned(bench.plan, bench.committed_steps())
+            if runs and executor is None:
+                with bench.stage("executor", f"starting {bench.config.executor.kind}"):
+                    executor = stack.enter_context(open_executor(bench.config.executor))
+            if runs and executor is not None:
+                with bench.stage("simulate", describe_round(number, runs)):
+                    executions |= execute_shards(bench, runs, executor, orchestrator)
+            if not execute or not bench.grow():
+                break
+    return executions
+
+
+def describe_round(number: int, runs: Sequence[RunSpec]) -> str:
+    """Return what is about to be simulated, in words."""
+    if number == 1:
+        return "simulating"
+    points = len({id(run.config) for run in runs})
+    return f"simulating, round {number}: {len(runs)} runs more at {points} points"
 
 
 def validate(bench: Bench, orchestrator: Orchestrator) -> ValidationReport | None:

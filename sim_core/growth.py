@@ -24,7 +24,10 @@ def check_growth(existing: Experiment, plan: Plan, config: ExperimentConfig) -> 
         found.append("the code of the model has changed since")
     if before.experiment.seed != config.experiment.seed:
         found.append(f"experiment.seed was {before.experiment.seed}")
-    if before.experiment.replicates > config.experiment.replicates:
+    if before.experiment.until is not None and config.experiment.until is None:
+        found.append("its points have as many replicates as experiment.until asked for")
+    fewer = before.experiment.replicates > config.experiment.replicates
+    if fewer and before.experiment.until is None and config.experiment.until is None:
         found.append(f"it has {before.experiment.replicates} replicates already")
     if before.simulation.steps > config.simulation.steps:
         found.append(f"it has {before.simulation.steps} steps already")

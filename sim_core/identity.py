@@ -87,6 +87,7 @@ KEEPING = frozenset(
         "plan.py",
         "results.py",
         "simulate.py",
+        "stopping.py",
         "workspace.py",
     ]
 )

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from sim_core.bounded_queue import QueueCounts
 from sim_core.config import ExperimentConfig
 from sim_core.results import Findings, Interval, RunRecord, runs_frame
+from sim_core.stopping import stops_of
 from sim_core.workspace import write_whole
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def write_results(
 ) -> list[Path]:
     """Write the files of an experiment, each whole or not at all, and return them."""
     points = {p["label"]: p for p in findings.point_descriptions}
+    stops = stops_of(findings.records, findings.labels, config.experiment.until)
     settings = {label: p["settings"] for label, p in points.items()}
     summary = {
         "experiment": name,
@@ -57,6 +59,7 @@ def write_results(
                 "point": p["values"],
                 "n": _n_runs(intervals),
                 "metrics": _metrics(intervals),
+                "until": asdict(stops[label]) if label in stops else None,
             }
             for (label, p), intervals in zip(points.items(), findings.points, strict=True)
         ],

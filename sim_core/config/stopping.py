@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from sim_core.config.base import Frozen, Positive
 
-MetricName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+MetricName = Literal[
+    "auroc",
+    "benign_blocked",
+    "benign_blocked_share",
+    "bytes_sent",
+    "decision_steps",
+    "detected_share",
+    "detection_delay_steps",
+    "expirations",
+    "f1",
+    "false_confirmations",
+    "first_flag_delay_steps",
+    "immunity_delay_steps",
+    "immunity_share",
+    "infected_share",
+    "mcc",
+    "messages_lost",
+    "messages_sent",
+    "missed",
+    "precision",
+    "recall",
+    "rejections",
+    "run_length_steps",
+    "true_confirmations",
+]
+"""What `sim_core.metrics.summarise` gives of a run."""
 
 
 class UntilConfig(Frozen):
     """Replicates of each point until the 95 % intervals of these metrics are narrow enough."""
 
-    metrics: tuple[MetricName, ...] = Field(("f1",), min_length=1, max_length=20)
+    metrics: tuple[MetricName, ...] = Field(min_length=1, max_length=20)
     """Metrics that are to be known; those of docs/reference/metrics.md."""
     half_width: Positive | None = None
     """Half of an interval at most, in the metric's own unit."""

@@ -11,6 +11,8 @@ import pytest
 
 from flows.compose import compose_experiment
 from flows.environment import prepare_environment
+from sim_core.config import ExperimentConfig
+from sim_core.plan import Point
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,29 +39,9 @@ def run_flow_in() -> Callable[..., Any]:
     """
 
     def run(workspace: Path, *overrides: str) -> Any:
-        from flows.bench import SPECTATOR, Bench, Outcome, Spectator
         from flows.experiment import run_experiment
-        from sim_core.errors import RunFailed
 
-        class Witness(Spectator):
-            outcome: Outcome | None = None
-
-            def finished(self, outcome: Outcome, bench: Bench) -> None:
-                del bench
-                self.outcome = outcome
-
-        chosen = [o for o in ("executor=inline", "tracking=off") if not _is_chosen(o, overrides)]
-        config, points = compose_experiment([*chosen, *overrides, f"workspace={workspace}"])
-        witness = Witness()
-        token = SPECTATOR.set(witness)
-        try:
-            run_experiment(config, points)
-        except RunFailed:
-            assert witness.outcome is not None
-            assert witness.outcome.state == "failed"
-        finally:
-            SPECTATOR.reset(token)
-        return witness.outcome
+        return _witnessed(run_experiment, workspace, overrides)
 
     return run
 
@@ -72,6 +54,49 @@ def run_flow(run_flow_in: Callable[..., Any], tmp_path: Path) -> Callable[..., A
         return run_flow_in(workspace or tmp_path / "workspace", *overrides)
 
     return run
+
+
+@pytest.fixture
+def run_plainly(tmp_path: Path) -> Callable[..., Any]:
+    """Return what `run_flow` returns, but without Prefect, Great Expectations and plots."""
+    from flows.launch import plainly
+
+    quick = ("validation.engine=sql", "output.plots=false")
+
+    def run(*overrides: str, workspace: Path | None = None) -> Any:
+        place = workspace or tmp_path / "workspace"
+        return _witnessed(lambda c, p: plainly(c, p, True), place, (*quick, *overrides))
+
+    return run
+
+
+def _witnessed(
+    conduct: Callable[[ExperimentConfig, list[Point]], object],
+    workspace: Path,
+    overrides: tuple[str, ...],
+) -> Any:
+    from flows.bench import SPECTATOR, Bench, Outcome, Spectator
+    from sim_core.errors import RunFailed
+
+    class Witness(Spectator):
+        outcome: Outcome | None = None
+
+        def finished(self, outcome: Outcome, bench: Bench) -> None:
+            del bench
+            self.outcome = outcome
+
+    chosen = [o for o in ("executor=inline", "tracking=off") if not _is_chosen(o, overrides)]
+    config, points = compose_experiment([*chosen, *overrides, f"workspace={workspace}"])
+    witness = Witness()
+    token = SPECTATOR.set(witness)
+    try:
+        conduct(config, points)
+    except RunFailed:
+        assert witness.outcome is not None
+        assert witness.outcome.state == "failed"
+    finally:
+        SPECTATOR.reset(token)
+    return witness.outcome
 
 
 def _is_chosen(override: str, overrides: tuple[str, ...]) -> bool:
