@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -140,6 +141,8 @@ def _ends(factor: Factor) -> Iterator[tuple[str, Any]]:
         number = int if factor.integer else float
         yield "low", number(factor.low)
         yield "high", number(factor.high)
+        if not factor.integer:  # a key of whole numbers takes both ends, and little between them
+            yield "between", round(factor.low + (factor.high - factor.low) / math.pi, 6)
     else:
         yield from (("value", value) for value in factor)
 
@@ -151,7 +154,10 @@ def _objection(values: dict[str, Any], key: str) -> str | None:
     except ValidationError as error:
         last = key.rpartition(".")[2]
         mine = [e for e in error.errors() if e["loc"] and e["loc"][0] == key.split(".")[0]]
-        return next((e["msg"] for e in mine if last in map(str, e["loc"])), None)
+        found = [e for e in mine if last in map(str, e["loc"])]
+        if any(e["type"] == "int_from_float" for e in found):
+            return "it takes whole numbers only: add integer: true to its range"
+        return next((e["msg"] for e in found), None)
     return None
 
 
@@ -172,7 +178,7 @@ def _set(values: dict[str, Any], key: str, value: Any) -> None:
 
 def _unknown(values: dict[str, Any], key: str) -> str:
     known = [k for k in _paths(values, "") if k.split(".")[0] in ModelConfig.model_fields]
-    known += list(ModelConfig.model_fields)
+    known += [name for name in ModelConfig.model_fields if is_group(name)]
     group = key.split(".")[0]
     chosen = values.get(group)
     near = difflib.get_close_matches(key, known, n=3)

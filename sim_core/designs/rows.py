@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sim_core.config.design import AnyDesign, Factor, GridDesign, ListDesign, Range
+from sim_core.config.design import AnyDesign, Factor, GridDesign, ListDesign
 from sim_core.designs.unit_cube import draw_unit_cube
 from sim_core.errors import ConfigurationError
 
@@ -85,6 +85,7 @@ def _refuse_endless(n_rows: int) -> None:
 def grid_values(factor: Factor, levels: int) -> list[Any]:
     """Return the values of a factor in a grid; whole numbers that coincide count once.
 
+    >>> from sim_core.config.design import Range
     >>> grid_values(Range(low=1, high=100, log=True), 3), grid_values(["a", "b"], 5)
     ([1.0, 10.0, 100.0], ['a', 'b'])
     """
@@ -100,6 +101,7 @@ def grid_values(factor: Factor, levels: int) -> list[Any]:
 def value_at(factor: Factor, unit: float) -> Any:
     """Return the value of a factor at a place from 0 to 1; values are equally likely.
 
+    >>> from sim_core.config.design import Range
     >>> value_at(Range(low=1, high=6, integer=True), 0.99), value_at(["a", "b"], 0.5)
     (6, 'b')
     """

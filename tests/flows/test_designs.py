@@ -1,0 +1,158 @@
+"""Designs from overrides to points: the same validation, the same plan, and no composing of each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from flows.compose import compose_experiment
+from flows.designs import design_points
+from flows.launch import show_dry_run
+from sim_core.config import ExperimentConfig
+from sim_core.errors import ConfigurationError
+from sim_core.plan import Plan, plan_runs
+
+SHARE = "+design.factors.adversary.share"
+FLIPPER = "adversary=flipper"
+
+
+def planned(*overrides: str, multirun: bool = False) -> Plan:
+    return plan_runs(*compose_experiment(list(overrides), multirun=multirun))
+
+
+def test_a_grid_gives_the_runs_that_a_sweep_gives():
+    generated = planned(
+        "design=grid",
+        "design.factors={adversary: [flipper, poisoner], adversary.share: [0.1, 0.3]}",
+    )
+    swept = planned("adversary=flipper,poisoner", "adversary.share=0.1,0.3", multirun=True)
+    assert generated.labels == swept.labels
+    assert generated.key == swept.key
+    assert [run.spec.run_key for run in generated.runs] == [run.spec.run_key for run in swept.runs]
+
+
+def test_drawn_points_have_numbers_for_labels_and_their_values_in_the_plan():
+    plan = planned(
+        FLIPPER,
+        "design=sobol",
+        "design.samples=8",
+        "design.factors={adversary.share: {low: 0.1, high: 0.4}, simulation.nodes: "
+        "{low: 10, high: 100, integer: true, log: true}, voting.mode: [detector, competence]}",
+    )
+    assert plan.labels == tuple(f"p{n}" for n in range(1, 9))
+    assert {tuple(values) for values in plan.values} == {
+        ("adversary.share", "simulation.nodes", "voting.mode")
+    }
+    assert all(0.1 <= float(str(v["adversary.share"])) <= 0.4 for v in plan.values)
+    assert {type(config.simulation.nodes) for config in plan.configs} == {int}
+
+
+def test_a_thousand_points_are_composed_once():
+    """What takes time is Hydra: it composes the base, and each choice of a group."""
+    words = [
+        "design=random",
+        "design.samples=1000",
+        "design.factors={adversary: [flipper, poisoner], adversary.share: {low: 0, high: 0.5}}",
+    ]
+    config, points = compose_experiment(words)
+    composed: list[list[str]] = []
+
+    def compose(choices: list[str]) -> dict[str, Any]:
+        composed.append(choices)
+        return compose_experiment(choices)[0].model_dump(mode="json")
+
+    assert design_points(config, compose) == points
+    assert len(points) == 1000
+    assert sorted(composed) == [["adversary=flipper"], ["adversary=poisoner"]]
+
+
+@pytest.mark.parametrize(
+    ("factors", "words"),
+    [
+        (
+            "{adversary.shar: [0.1]}",
+            "no key 'adversary.shar' with adversary=flipper.*did you mean adversary.share",
+        ),
+        ("{nodes: [1]}", "no key 'nodes'"),
+        ("{simulation: [1]}", "no key 'simulation'; did you mean simulation.steps"),
+        ("{adversary.share: {low: 0.1, high: 1.5}}", "adversary.share: high 1.5: .*less than or"),
+        (
+            "{simulation.nodes: {low: 0, high: 9, integer: true}}",
+            "simulation.nodes: low 0: .*great",
+        ),
+        ("{simulation.nodes: {low: 1, high: 9}}", "simulation.nodes: between .* add integer: true"),
+        ("{voting.mode: [detector, coin]}", "voting.mode: value 'coin'"),
+        ("{executor.num_cpus: [1, 2]}", "executor.num_cpus never changes a result"),
+        ("{adversary: {low: 0, high: 1}}", "adversary is a group and takes a list of its choices"),
+        ("{adversary: [flipper, flopper]}", "flopper"),
+        ("{adversary: ['${oc.env:HOME}']}", "interpolations"),
+    ],
+)
+def test_a_factor_that_cannot_be_is_told_in_words(factors: str, words: str):
+    with pytest.raises(ConfigurationError, match=words):
+        compose_experiment([FLIPPER, "design=grid", "design.levels=3", f"design.factors={factors}"])
+
+
+def test_a_design_has_no_sweep_and_no_study_besides():
+    words = ["design=grid", "design.factors={simulation.nodes: [10, 20]}"]
+    with pytest.raises(ConfigurationError, match="no sweep besides"):
+        compose_experiment([*words, "consensus=majority,supermajority"], multirun=True)
+    with pytest.raises(ConfigurationError, match="no points of a study besides"):
+        compose_experiment([*words, "+study=quickstart"])
+
+
+def test_a_dry_run_of_many_points_shows_the_first_and_the_last(tmp_path: Path):
+    console = Console(record=True, width=100)
+    words = ["design=random", "design.samples=300", "experiment.replicates=2", FLIPPER]
+    config, points = compose_experiment(
+        [*words, f"{SHARE}={{low: 0, high: 0.5}}", f"workspace={tmp_path}", "simulation.nodes=10"]
+    )
+    show_dry_run(config, points, console)
+    shown = console.export_text()
+    assert "300: p1, p2" in shown
+    assert "... p300" in shown
+    assert "600 of 100 steps" in shown
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_experiment_with_a_design_grows_by_more_samples(run_plainly: Callable[..., Any]):
+    words = (
+        "experiment.name=drawn",
+        "experiment.replicates=2",
+        "simulation={nodes: 8, flows_per_node: 10, steps: 5}",
+        FLIPPER,
+        "design=sobol",
+        f"{SHARE}={{low: 0, high: 0.5}}",
+    )
+    first = run_plainly(*words, "design.samples=2")
+    more = run_plainly(*words, "design.samples=4")
+    assert first.counts["finished"] == 4
+    assert more.counts == first.counts | {"planned": 8, "finished": 8, "reused": 4}
+
+
+def test_a_stored_experiment_has_its_points_without_the_design_being_made_again(
+    run_plainly: Callable[..., Any], tmp_path: Path
+):
+    run_plainly(
+        "experiment.replicates=1",
+        "simulation={nodes: 8, flows_per_node: 10, steps: 3}",
+        "design=grid",
+        "design.factors={simulation.nodes: [8, 9]}",
+    )
+    folder = next((tmp_path / "workspace" / "experiments").iterdir())
+    summary = json.loads((folder / "summary.json").read_text())
+    assert [p["point"] for p in summary["points"]] == [
+        {"simulation.nodes": 8},
+        {"simulation.nodes": 9},
+    ]
+    from flows.launch import stored_experiment
+
+    config, points = stored_experiment(tmp_path / "workspace", folder.name)
+    assert isinstance(config, ExperimentConfig)
+    assert config.design.kind == "grid"
+    assert [point.label for point in points] == ["nodes-8", "nodes-9"]
