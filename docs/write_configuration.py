@@ -184,6 +184,9 @@ def table(prefix: str, shape: Schema, values: Any, definitions: Schema) -> Itera
             continue
         inner = next(iter(references(field)), None)
         if inner is not None:
+            if field.get("default", ...) is None:
+                about = {"type": "object", "description": definitions[inner]["description"]}
+                yield row(key, about, "`null`")
             yield from table(key, definitions[inner], values.get(name) or {}, definitions)
         else:
             default = "required" if name in shape.get("required", ()) else None

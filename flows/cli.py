@@ -108,6 +108,26 @@ def status(
 
 
 @app.command()
+def sensitivity(
+    experiment: Annotated[str, typer.Argument(help="Name of the experiment.")],
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", "-m", help="Metric; may be given repeatedly.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    debug: DebugOption = False,
+) -> None:
+    """Show which factors of a design matter, and how much of the variance is the seeds'.
+
+    For experiments with design=saltelli (Sobol' indices) or design=morris (elementary effects).
+    """
+    del debug
+    from flows.sensitivity import report_sensitivity
+
+    report_sensitivity(workspace, experiment, metric or [], Console(), as_json=as_json)
+
+
+@app.command()
 def reconcile(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is wrong.")] = False,

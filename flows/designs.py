@@ -99,6 +99,11 @@ def _refuse_unfit(config: AnyDesign) -> None:
         ConfigurationError: a factor never changes a result, or a group has a range.
     """
     for key, factor in config.factors.items():
+        if key == "simulation.steps":
+            raise ConfigurationError(
+                "design.factors: simulation.steps makes no other points: a short run is the beginning "
+                "of a long one, and each step's figures are in steps.parquet"
+            )
         top = key.split(".")[0]
         if top in ExperimentConfig.model_fields and top not in ModelConfig.model_fields:
             raise ConfigurationError(

@@ -56,16 +56,25 @@ def run_flow(run_flow_in: Callable[..., Any], tmp_path: Path) -> Callable[..., A
     return run
 
 
-@pytest.fixture
-def run_plainly(tmp_path: Path) -> Callable[..., Any]:
-    """Return what `run_flow` returns, but without Prefect, Great Expectations and plots."""
-    from flows.launch import plainly
-
+@pytest.fixture(scope="session")
+def run_plainly_in() -> Callable[..., Any]:
+    """Return what `run_flow_in` returns, but without Prefect, Great Expectations and plots."""
     quick = ("validation.engine=sql", "output.plots=false")
 
+    def run(workspace: Path, *overrides: str) -> Any:
+        from flows.launch import plainly
+
+        return _witnessed(lambda c, p: plainly(c, p, True), workspace, (*quick, *overrides))
+
+    return run
+
+
+@pytest.fixture
+def run_plainly(run_plainly_in: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
+    """Return `run_plainly_in` with a workspace per test."""
+
     def run(*overrides: str, workspace: Path | None = None) -> Any:
-        place = workspace or tmp_path / "workspace"
-        return _witnessed(lambda c, p: plainly(c, p, True), place, (*quick, *overrides))
+        return run_plainly_in(workspace or tmp_path / "workspace", *overrides)
 
     return run
 

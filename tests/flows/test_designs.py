@@ -79,7 +79,8 @@ def test_a_thousand_points_are_composed_once():
             "no key 'adversary.shar' with adversary=flipper.*did you mean adversary.share",
         ),
         ("{nodes: [1]}", "no key 'nodes'"),
-        ("{simulation: [1]}", "no key 'simulation'; did you mean simulation.steps"),
+        ("{simulation.steps: [10, 20]}", "the beginning of a long one"),
+        ("{simulation: [1]}", "no key 'simulation'; did you mean simulation"),
         ("{adversary.share: {low: 0.1, high: 1.5}}", "adversary.share: high 1.5: .*less than or"),
         (
             "{simulation.nodes: {low: 0, high: 9, integer: true}}",
