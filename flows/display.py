@@ -156,6 +156,8 @@ class Terminal(Spectator):
         )
         if (unknown := _unknown(outcome, bench)) is not None:
             self.console.print(unknown)
+        if bench.config.design.kind in ("saltelli", "morris"):
+            self.console.print(f"which factors matter: quorumlab sensitivity {outcome.name}")
         self.console.print(f"[dim]{_stages(bench)}[/]", highlight=False)
         if bench.adjustments:
             self.console.print(_adapted(bench.adjustments), highlight=False)

@@ -186,8 +186,11 @@ def in_words(found: Sensitivity) -> str:
         f"Of the variance of single runs (standard deviation {_number(parts.sd)}), {parts.parameters.value:.0%}"
         f"{sure} is the parameters', {parts.seeds.value:.0%} the seeds'{shared}."
     )
-    if isinstance(found.factors[0], SobolIndices) and found.factors[0].total.value is None:
+    first = found.factors[0]
+    if isinstance(first, SobolIndices) and first.total.value is None:
         return f"{text} The parameters' part is too small beside it: no indices."
+    if isinstance(first, SobolIndices) and first.total.low is None:
+        return f"{text} In some resamples nothing is left of the former: indices without intervals."
     return text
 
 

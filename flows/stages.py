@@ -93,7 +93,8 @@ def describe_round(number: int, runs: Sequence[RunSpec]) -> str:
     if number == 1:
         return "simulating"
     points = len({id(run.config) for run in runs})
-    return f"simulating, round {number}: {len(runs)} runs more at {points} points"
+    where = "1 point" if points == 1 else f"{points} points"
+    return f"simulating, round {number}: {len(runs)} runs more at {where}"
 
 
 def validate(bench: Bench, orchestrator: Orchestrator) -> ValidationReport | None:

@@ -78,6 +78,8 @@ def test_the_decision_ignores_the_order_of_completion_and_what_is_beyond_it():
     assert counts_so_far(found, 1, F1) == counts_so_far(found[::-1], 1, F1) == [7]
     later = [*found, {"point": 0, "replicate": 6, "summary": {"f1": 0.5}}]
     assert counts_so_far(later, 1, F1) == [7], "replicate 5 is not there yet"
+    latest = [*later, {"point": 0, "replicate": 7, "summary": {"f1": 0.5}}]
+    assert counts_so_far(latest, 1, F1) == [7], "seven results are not the first seven"
 
 
 def test_interrupted_at_any_run_the_same_replicates_are_asked_for():

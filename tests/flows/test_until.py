@@ -77,26 +77,45 @@ def test_points_get_replicates_in_rounds_and_nothing_is_executed_again(
         assert {r.spec.run_key for r in stored_plan(ledger, experiment).runs} == set(heads(first))
 
 
+@pytest.fixture
+def interrupt_after(run_plainly: Flow, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Return a function that runs the experiment until a round has been entered into the ledger."""
+
+    def run(round_number: int) -> None:
+        grow, calls = Bench.grow, []
+
+        def interrupted(bench: Bench) -> bool:
+            more = grow(bench)
+            calls.append(more)
+            if len(calls) == round_number:
+                raise KeyboardInterrupt
+            return more
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Bench, "grow", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                run_plainly(*NAMED, UNTIL)
+
+    return run
+
+
 @pytest.mark.parametrize("round_number", [1, 2, 3])
 def test_interrupted_after_any_round_it_ends_with_the_same_runs(
-    run_plainly: Flow, fixed: Any, monkeypatch: pytest.MonkeyPatch, round_number: int
+    run_plainly: Flow, fixed: Any, interrupt_after: Callable[[int], None], round_number: int
 ):
-    grow, calls = Bench.grow, []
-
-    def interrupted(bench: Bench) -> bool:
-        more = grow(bench)
-        calls.append(more)
-        if len(calls) == round_number:
-            raise KeyboardInterrupt
-        return more
-
-    monkeypatch.setattr(Bench, "grow", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run_plainly(*NAMED, UNTIL)
-    monkeypatch.undo()
+    interrupt_after(round_number)
     found = run_plainly(*NAMED, UNTIL)
     assert counts(found) == expected(fixed)
     assert heads(found).items() <= heads(fixed).items()
+
+
+def test_replicates_that_were_entered_are_finished_whatever_the_rule_is_now(
+    run_plainly: Flow, interrupt_after: Callable[[int], None]
+):
+    interrupt_after(1)
+    found = run_plainly(*NAMED, UNTIL.replace("0.03", "1000"))
+    assert counts(found) == {"few": 4, "many": 2}, "at one point the first round was enough"
+    assert found.state == "finished"
 
 
 def test_another_rule_adds_to_what_is_there_and_takes_nothing_away(run_plainly: Flow):
