@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -46,6 +47,7 @@ class BoundedQueue(Generic[Item]):
         self._bytes = 0
         self._is_closed = False
         self._n_waiting_producers = 0
+        self._n_urgent = 0
         self._changed = threading.Condition()
         self._counts = QueueCounts()
 
@@ -68,19 +70,28 @@ class BoundedQueue(Generic[Item]):
             self._changed.notify_all()
             return True
 
-    def take(self, items: int, within_seconds: float = 0.0) -> list[Item]:
+    def take(self, items: int, *, not_before: float = 0.0) -> list[Item]:
         """Return what waits, at most so many; nothing when closed and empty.
 
-        Waits for the first, and then at most `within_seconds` for as many as may be had.
+        Waits for the first, and then until it is `not_before` on the clock `time.monotonic`, there
+        are as many as may be had, or somebody is in a hurry.
         """
         with self._changed:
             self._changed.wait_for(lambda: bool(self._waiting) or self._is_closed)
-            if within_seconds:
-                self._changed.wait_for(lambda: self._is_worth_taking(items), within_seconds)
+            pause = not_before - time.monotonic()
+            if pause > 0:
+                self._changed.wait_for(lambda: self._is_worth_taking(items), pause)
             taken = [self._waiting.popleft() for _ in range(min(items, len(self._waiting)))]
             self._bytes -= sum(size for _, size in taken)
+            self._n_urgent = max(0, self._n_urgent - len(taken))
             self._changed.notify_all()
             return [item for item, _ in taken]
+
+    def hurry(self) -> None:
+        """Let what waits be taken at once."""
+        with self._changed:
+            self._n_urgent = len(self._waiting)
+            self._changed.notify_all()
 
     def done(self, *, processed: int = 0, failed: int = 0) -> None:
         """Count a batch that was taken."""
@@ -106,7 +117,8 @@ class BoundedQueue(Generic[Item]):
     def _is_worth_taking(self, items: int) -> bool:
         """Return whether nothing is gained by waiting: enough is there, or no more can come."""
         is_full = self._bytes >= self._most_bytes or len(self._waiting) >= min(items, self._most)
-        return is_full or self._n_waiting_producers > 0 or self._is_closed
+        is_urgent = self._n_waiting_producers > 0 or self._n_urgent > 0
+        return is_full or is_urgent or self._is_closed
 
     def _count(self, **more: int) -> None:
         sums = {name: getattr(self._counts, name) + n for name, n in more.items()}

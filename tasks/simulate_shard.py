@@ -176,11 +176,13 @@ class _Commits:
 
     def settle(self) -> None:
         """Wait until all have arrived."""
+        self._bench.writer.hurry()
         while self._pending:
             self._count(*self._pending.popleft())
 
     def let_arrive(self) -> None:
         """Wait until all have arrived or failed, as those after a failed one do."""
+        self._bench.writer.hurry()
         while self._pending:
             with suppress(QuorumlabError):
                 self._count(*self._pending.popleft())

@@ -18,8 +18,9 @@ class LedgerBase(Frozen):
     """Times a transaction is tried when the database is busy or away; waits double from 0.1 s."""
     segments_at_once: int = Field(64, ge=1, le=1_000)
     """Segments that wait at most for the writer, and that one transaction may commit."""
-    flush_seconds: float = Field(0.0, ge=0, le=60)
-    """Longest wait of a segment for others that share its transaction; 0: none waits for others."""
+    flush_seconds: float = Field(0.2, ge=0, le=60)
+    """Time from one transaction to the next, in which segments gather; those of one run are joined
+    to one with one checkpoint. Whoever waits for a transaction gets it at once; 0: none waits."""
     statement_timeout_seconds: Positive | None = 600.0
     """Longest time of one query for reading; null: no limit."""
     slow_query_seconds: Positive = 1.0

@@ -11,6 +11,9 @@ import pytest
 from sim_core.bounded_queue import BoundedQueue, Consumer, QueueCounts
 
 
+LATE = time.monotonic() + 3_600
+
+
 def started(work: Callable[[], object]) -> threading.Thread:
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
@@ -69,29 +72,40 @@ def test_telemetry_drops_what_finds_no_room_and_counts_it():
 def test_batch_is_taken_when_it_is_large_enough_however_long_one_may_wait():
     queue = BoundedQueue[int](items=100, n_bytes=1_000)
     producer = started(lambda: [queue.put(number) for number in range(5)])
-    assert queue.take(5, within_seconds=3_600) == [0, 1, 2, 3, 4]
+    assert queue.take(5, not_before=LATE) == [0, 1, 2, 3, 4]
     producer.join()
 
 
 def test_batch_is_taken_when_its_time_is_over():
     queue = BoundedQueue[int](items=100, n_bytes=1_000)
     queue.put(1)
-    began = time.monotonic()
-    assert queue.take(5, within_seconds=0.05) == [1]
-    assert time.monotonic() - began >= 0.05
+    end = time.monotonic() + 0.05
+    assert queue.take(5, not_before=end) == [1]
+    assert time.monotonic() >= end
+
+
+def test_batch_is_taken_when_somebody_is_in_a_hurry():
+    queue = BoundedQueue[int](items=100, n_bytes=1_000)
+    queue.put(1)
+    queue.hurry()
+    queue.put(2)
+    assert queue.take(50, not_before=LATE) == [1, 2]
+    queue.hurry()  # for nothing: what comes later may wait
+    queue.put(3)
+    assert queue.take(50, not_before=time.monotonic() + 0.05) == [3]
 
 
 @pytest.mark.parametrize("n_bytes", [10, 600])
 def test_batch_is_taken_when_a_producer_waits_or_nothing_more_can_come(n_bytes: int):
     full = BoundedQueue[int](items=2, n_bytes=1_000)
     producer = started(lambda: [full.put(number, n_bytes) for number in range(3)])
-    first = full.take(50, within_seconds=3_600)
+    first = full.take(50, not_before=LATE)
     assert first == ([0, 1] if n_bytes == 10 else [0])
     closed = BoundedQueue[int](items=100, n_bytes=1_000)
     closed.put(1)
     closed.close()
-    assert closed.take(50, within_seconds=3_600) == [1]
-    assert closed.take(50, within_seconds=3_600) == []
+    assert closed.take(50, not_before=LATE) == [1]
+    assert closed.take(50, not_before=LATE) == []
     while producer.is_alive():
         full.take(1)
 

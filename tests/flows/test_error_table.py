@@ -10,7 +10,7 @@ import sqlite3
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -99,8 +99,9 @@ def worker_is_killed(scene: Scene) -> str:
             if not self.is_done:
                 self.is_done = True
                 for child in psutil.Process().children():
-                    if "tasks.worker" in child.cmdline():
-                        os.kill(child.pid, signal.SIGKILL)
+                    with suppress(psutil.ZombieProcess):
+                        if "tasks.worker" in child.cmdline():
+                            os.kill(child.pid, signal.SIGKILL)
 
     one = ("executor=processes", "executor.num_cpus=1", "simulation.steps=100")
     seen = scene.run(*one, witness=Killer())
