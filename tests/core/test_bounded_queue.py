@@ -10,7 +10,6 @@ import pytest
 
 from sim_core.bounded_queue import BoundedQueue, Consumer, QueueCounts
 
-
 LATE = time.monotonic() + 3_600
 
 
