@@ -26,6 +26,7 @@ HEAD = "| key | default | range | unit | meaning |\n|---|---|---|---|---|"
 
 UNITS = {
     "accept_probability": "probability",
+    "alpha": "probability",
     "attachments": "edges",
     "attempts": "attempts",
     "batch": "proposals and decisions",
@@ -96,6 +97,7 @@ UNITS = {
     "design.samples": "draws",
     "size_limit": "share of the window",
     "slack": "standard deviations",
+    "smallest_effect": "share of the mean",
     "split_alpha": "none",
     "transmission": "probability",
     "trees": "trees",

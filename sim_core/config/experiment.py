@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from sim_core.config.adaptation import AdaptationConfig
 from sim_core.config.base import Frozen, Name, Positive
 from sim_core.config.cache import CacheConfig
+from sim_core.config.comparison import ComparisonConfig
 from sim_core.config.design import DesignConfig, NoDesign
 from sim_core.config.explain import describe_validation
 from sim_core.config.ledger import LedgerConfig, SqliteLedger
@@ -136,6 +137,7 @@ class ExperimentConfig(ModelConfig):
     experiment: ExperimentSection = ExperimentSection()
     design: DesignConfig = NoDesign()
     cost: CostConfig = CostConfig()
+    comparison: ComparisonConfig = ComparisonConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     limits: LimitsConfig = LimitsConfig()
     ledger: LedgerConfig = SqliteLedger()

@@ -1,0 +1,18 @@
+"""When a difference between points counts."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from sim_core.config.base import Frozen, Positive
+
+
+class ComparisonConfig(Frozen):
+    """How points are compared at the end; never changes a result."""
+
+    baseline: str | None = None
+    """Label of the point that others are compared with; without it the first."""
+    alpha: float = Field(0.05, gt=0, lt=1)
+    """Probability with which any difference may be shown where there is none, after correction."""
+    smallest_effect: Positive = 0.05
+    """Smallest difference that would matter, as a share of the baseline's mean."""
