@@ -14,6 +14,7 @@ from flows.enrolment import enrol, enrol_more
 from sim_core.bounded_queue import QueueCounts
 from sim_core.caching import Cache, all_statistics
 from sim_core.checkpoint import CheckpointFolder
+from sim_core.comparison.report import Report
 from sim_core.config import ExperimentConfig
 from sim_core.errors import OwnershipLost
 from sim_core.ledger.blocks import KEPT
@@ -43,6 +44,8 @@ class Outcome:
     validation: dict[str, Any] | None
     environment: dict[str, Any]
     wall_seconds: float
+    comparison: Report | None = None
+    """Of the points with the baseline; None where there is one point, or where no tables are made."""
 
 
 class Spectator:

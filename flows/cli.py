@@ -128,6 +128,53 @@ def sensitivity(
 
 
 @app.command()
+def compare(
+    experiments: Annotated[list[str], typer.Argument(help="Names of experiments.")],
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", help="Point; of several experiments NAME/POINT.")
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", help="What to compare; may be repeated.")
+    ] = None,
+    alpha: Annotated[
+        float | None, typer.Option("--alpha", min=1e-9, max=0.5, help="Level after correction.")
+    ] = None,
+    smallest_effect: Annotated[
+        list[str] | None,
+        typer.Option("--smallest-effect", help="What matters: 5%, f1=2% or f1=0.01; repeatable."),
+    ] = None,
+    across_versions: Annotated[
+        bool, typer.Option("--across-versions", help="Compare results of different models too.")
+    ] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="File for everything.")] = None,
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", help="File for a row per comparison.")
+    ] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    debug: DebugOption = False,
+) -> None:
+    """Say which points differ from a baseline, in what, and how sure that is.
+
+    From the ledger alone, of one experiment or several; nothing is executed.
+    """
+    del debug
+    from flows.compare import compare_experiments
+
+    compare_experiments(
+        workspace,
+        experiments,
+        Console(),
+        baseline=baseline,
+        metrics=metric or (),
+        alpha=alpha,
+        smallest_effect=smallest_effect or (),
+        across_versions=across_versions,
+        json_file=json_file,
+        csv_file=csv_file,
+    )
+
+
+@app.command()
 def reconcile(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is wrong.")] = False,

@@ -23,11 +23,13 @@ from rich.progress import (
 from rich.table import Table
 
 from flows.bench import Bench, Outcome, Spectator
+from flows.show_comparison import verdict_lines
+from sim_core.config.design import SampledDesign
 from sim_core.plan import Plan
-from sim_core.results import MAIN_METRICS, Interval, in_words, paired_difference
+from sim_core.results import MAIN_METRICS, in_words
 from sim_core.stopping import stops_of
 
-SHOWN_PAIRS = 6
+SHOWN_VERDICTS = 8
 MOST_COLUMNS = 8
 """Points that have a column each; more have a row each."""
 SHOWN_ROWS = 24
@@ -144,9 +146,8 @@ class Terminal(Spectator):
         self._progress.stop()
         self.outcome = outcome
         self.console.print(results_table(outcome))
-        differences = None if _is_drawn(bench) else differences_table(outcome)
-        if differences is not None:
-            self.console.print(differences)
+        for line in [] if _is_drawn(bench) else verdicts(outcome):
+            self.console.print(line, highlight=False)
         counts = outcome.counts
         executed = counts["finished"] - counts["reused"]
         self.console.print(
@@ -196,26 +197,19 @@ def _points_table(outcome: Outcome) -> Table:
     return table
 
 
-def differences_table(outcome: Outcome) -> Table | None:
-    """Return paired differences between points; those whose interval excludes 0 stand out.
-
-    Each of up to four points against each before it, beyond that against the first.
-    """
-    findings = outcome.findings
-    labels = findings.labels
-    pairs = [(b, a) for i, b in enumerate(labels) for a in labels[:i]]
-    if len(pairs) > SHOWN_PAIRS:
-        pairs = [(label, labels[0]) for label in labels[1 : SHOWN_PAIRS + 1]]
-    if not pairs:
-        return None
-    table = _table("paired differences (same random numbers); bold: the interval excludes 0")
-    for label, baseline in pairs:
-        table.add_column(f"{label}\n- {baseline}", justify="right")
-    for metric in MAIN_METRICS:
-        found = [paired_difference(findings.records, metric, *pair) for pair in pairs]
-        if any(f.n for f in found):
-            table.add_row(metric, *(_stressed(f) for f in found))
-    return table
+def verdicts(outcome: Outcome) -> list[str]:
+    """Return the surest differences from the baseline in words, and where the others are."""
+    labels = outcome.findings.labels
+    if len(labels) < 2:
+        return []
+    command = f"quorumlab compare {escape(outcome.name)}"
+    if outcome.comparison is None:
+        return [f"what distinguishes the points: [bold]{command}[/]"]
+    return [
+        f"compared with {escape(outcome.comparison.baseline)} (same random numbers, p after Holm):",
+        *verdict_lines(outcome.comparison, SHOWN_VERDICTS),
+        f"[dim]all of it, and other baselines: {command} --baseline POINT[/]",
+    ]
 
 
 def _table(title: str, first: str = "metric") -> Table:
@@ -224,15 +218,9 @@ def _table(title: str, first: str = "metric") -> Table:
     return table
 
 
-def _stressed(found: Interval) -> str:
-    low, high = found.ci_low, found.ci_high
-    shown = low is not None and high is not None and low * high > 0
-    return f"[bold]{in_words(found)}[/]" if shown else f"[dim]{in_words(found)}[/]"
-
-
 def _is_drawn(bench: Bench) -> bool:
     """Return whether points are drawn, so that none of them is what others are compared with."""
-    return hasattr(bench.config.design, "samples")
+    return isinstance(bench.config.design, SampledDesign)
 
 
 def _unknown(outcome: Outcome, bench: Bench) -> str | None:

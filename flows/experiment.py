@@ -16,6 +16,7 @@ from prefect.settings import get_current_settings
 from flows.bench import SPECTATOR
 from flows.environment import expect_no_delivery, prepare_environment
 from flows.stages import carry_out
+from sim_core.comparison.report import Report
 from sim_core.config import ExperimentConfig
 from sim_core.config.explain import shortened
 from sim_core.error_table import Trouble
@@ -49,11 +50,11 @@ class PrefectOrchestrator:
         """Return a progress bar in Prefect's UI."""
         return ProgressArtifact(total_steps, self.log)
 
-    def show_results(self, name: str, findings: Findings) -> None:
+    def show_results(self, name: str, findings: Findings, comparison: Report | None = None) -> None:
         """Show tables in Prefect's UI, if its server answers."""
         try:
             expect_server()
-            show_results(name, findings)
+            show_results(name, findings, comparison)
         except (httpx.HTTPError, Unavailable) as error:
             SPECTATOR.get().warn(Trouble.PREFECT_UNSEEN.tell(what="tables", reason=error))
 

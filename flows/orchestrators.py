@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
+from sim_core.comparison.report import Report
 from sim_core.results import Execution, Findings
 from tasks.simulate_shard import Log, Shard, Workbench, simulate_shard
 
@@ -43,7 +44,7 @@ class Orchestrator(Protocol):
         """Return what shows the progress of so many steps."""
         ...
 
-    def show_results(self, name: str, findings: Findings) -> None:
+    def show_results(self, name: str, findings: Findings, comparison: Report | None = None) -> None:
         """Show what was found."""
 
     def close(self) -> None:
@@ -77,7 +78,7 @@ class PlainOrchestrator:
         del total_steps
         return _Unseen()
 
-    def show_results(self, name: str, findings: Findings) -> None:
+    def show_results(self, name: str, findings: Findings, comparison: Report | None = None) -> None:
         """Show nothing more than the terminal does."""
 
     def close(self) -> None:

@@ -14,19 +14,25 @@ from itertools import count
 from flows.bench import Bench, Outcome, open_bench
 from flows.orchestrators import Orchestrator
 from flows.shards import execute_shards
+from sim_core.comparison.report import Question, Report, compare
+from sim_core.comparison.verdicts import SmallestEffect
 from sim_core.config import ExperimentConfig
+from sim_core.config.design import SampledDesign
 from sim_core.error_table import Trouble
 from sim_core.errors import RunFailed, Unavailable
 from sim_core.faultpoints import reach
 from sim_core.ledger.garbage import remove_garbage
 from sim_core.ledger.report import ValidationReport, render_html, validate_in_sql
 from sim_core.plan import Point
-from sim_core.results import Execution, collect_findings
+from sim_core.results import MAIN_METRICS, Execution, Findings, collect_findings
 from sim_core.simulate import RunSpec
 from sim_core.workspace import write_whole
 from tasks.executors import Executor, open_executor
 from tasks.sample_resources import ResourceSampler
 from tasks.write_results import renew_queues, write_results
+
+MOST_COMPARED = 2_000
+"""Comparisons at the end of an experiment: some seconds."""
 
 
 def carry_out(
@@ -154,6 +160,7 @@ def conclude(
     validation = report.to_json() if report else None
     state = "finished" if complete else "failed"
     bench.ledger.set_experiment(bench.plan.name, state=state, validation=validation)
+    comparison = compared(bench, findings)
     return Outcome(
         name=bench.plan.name,
         key=bench.plan.key,
@@ -163,7 +170,30 @@ def conclude(
         validation=validation,
         environment=bench.environment,
         wall_seconds=round(time.monotonic() - bench.began, 3),
+        comparison=comparison,
     )
+
+
+def compared(bench: Bench, findings: Findings) -> Report | None:
+    """Return what distinguishes the points from the baseline.
+
+    None for a single point; of points that a design has drawn, none of which is what others are
+    compared with; where no tables are asked for (libraries of 100 MB compare); and where there is
+    so much to compare that it is left to `quorumlab compare`.
+    """
+    config = bench.config
+    n = (len(findings.labels) - 1) * len(MAIN_METRICS)
+    is_drawn = isinstance(config.design, SampledDesign)
+    if is_drawn or not config.output.tables or not 0 < n <= MOST_COMPARED:
+        return None
+    settings = config.comparison
+    question = Question(
+        baseline=settings.baseline,
+        alpha=settings.alpha,
+        smallest=SmallestEffect(settings.smallest_effect),
+    )
+    with bench.stage("compare", "comparing points"):
+        return compare(findings.records, findings.labels, question)
 
 
 def write(
@@ -187,6 +217,7 @@ def write(
             validation=outcome.validation,
             queues=bench.queues,
             adjustments=bench.adjustments,
+            comparison=outcome.comparison,
         )
         if report is not None:
             write_whole(bench.folder / "validation.json", json.dumps(report.to_json(), indent=2))
@@ -195,7 +226,7 @@ def write(
             from tasks.draw_plots import draw_all
 
             draw_all(findings.steps, findings.records, findings.points, bench.folder / "plots")
-        orchestrator.show_results(outcome.name, findings)
+        orchestrator.show_results(outcome.name, findings, outcome.comparison)
 
 
 def publish(
@@ -224,6 +255,7 @@ def publish(
                 validation_success=None
                 if outcome.validation is None
                 else outcome.validation["success"],
+                comparison=outcome.comparison,
                 tell_counts=lambda counts: bench.queues.update(publication=counts),
             )
     except Unavailable as error:

@@ -61,13 +61,15 @@ def plan_runs(
             them all have as many as they begin with.
 
     Raises:
-        ConfigurationError: a point is invalid, two points are the same, or there are too many.
+        ConfigurationError: a point is invalid, two points are the same, there are too many, or the
+            baseline is none of them.
         DataError: a data file is missing.
     """
     points = points or [Point(label="base")]
     section = config.experiment
     _refuse_many(len(points), config)
     configs = tuple(config.with_settings(point.settings).model_part() for point in points)
+    _expect_baseline(config.comparison.baseline, points)
     for point, part in zip(points, configs, strict=True):
         _refuse_large(part, config.limits, point.label)
     rule = section.until.model_dump(mode="json") if section.until else section.replicates
@@ -146,6 +148,19 @@ def _refuse_many(n_points: int, config: ExperimentConfig) -> None:
         raise ConfigurationError(
             f"{n_points} points x {replicates} replicates{most} are {n_points * replicates} runs, "
             f"more than limits.max_runs={limit}"
+        )
+
+
+def _expect_baseline(baseline: str | None, points: Sequence[Point]) -> None:
+    """Return if the point that others are to be compared with is there.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    labels = [point.label for point in points]
+    if baseline is not None and baseline not in labels:
+        raise ConfigurationError(
+            f"comparison.baseline={baseline} is none of the points: {', '.join(labels[:30])}"
         )
 
 

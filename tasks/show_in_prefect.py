@@ -15,11 +15,14 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
+from sim_core.comparison.report import Report
+from sim_core.comparison.wording import probability
 from sim_core.error_table import Trouble
 from sim_core.results import MAIN_METRICS, Findings, in_words
 from tasks.simulate_shard import Log
 
 LONGEST_GOODBYE_SECONDS = 5.0
+MOST_VERDICTS = 500
 
 
 class ProgressArtifact:
@@ -75,14 +78,20 @@ class ProgressArtifact:
                 self._log.warning("%s", told)
 
 
-def show_results(name: str, findings: Findings) -> None:
-    """Create a table of means and intervals, and a note on runs that did not finish."""
+def show_results(name: str, findings: Findings, comparison: Report | None = None) -> None:
+    """Create tables of means and of verdicts, and a note on runs that did not finish."""
     rows = [
         {"point": label, "runs": max((i.n for i in intervals.values()), default=0)}
         | {metric: in_words(intervals.get(metric)) for metric in MAIN_METRICS}
         for label, intervals in zip(findings.labels, findings.points, strict=True)
     ]
     create_table_artifact(rows, key="results", description=f"{name}: means with 95 % intervals")
+    if comparison is not None:
+        create_table_artifact(
+            verdict_rows(comparison),
+            key="verdicts",
+            description=f"{name}: points compared with {comparison.baseline}",
+        )
     lines = [
         f"- `{r.run_id[:12]}` ({r.label}, replicate {r.replicate}): **{r.state}**, {r.error or ''}"
         for r in findings.records
@@ -91,3 +100,20 @@ def show_results(name: str, findings: Findings) -> None:
     if lines:
         text = "\n".join(["# Runs without a result", *lines[:200]])
         create_markdown_artifact(text, key="problems", description="Runs that did not finish")
+
+
+def verdict_rows(comparison: Report) -> list[dict[str, str]]:
+    """Return a row per comparison; differences that are shown first, the surest of them first."""
+    others = [c for c in comparison.comparisons if not c.is_finding]
+    return [
+        {
+            "verdict": str(c.verdict),
+            "point": c.point,
+            "metric": c.metric,
+            "difference": c.amount,
+            "p after Holm": probability(c.p_adjusted),
+            "variance saved": c.saved,
+            "in words": c.sentence,
+        }
+        for c in [*comparison.findings, *others][:MOST_VERDICTS]
+    ]

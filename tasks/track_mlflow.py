@@ -31,6 +31,7 @@ import pandas as pd
 from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
 
 from sim_core.bounded_queue import BoundedQueue, Consumer, QueueCounts
+from sim_core.comparison.report import Report
 from sim_core.config import ExperimentConfig, TrackingConfig
 from sim_core.error_table import Trouble
 from sim_core.errors import ConfigurationError, Unavailable
@@ -76,6 +77,7 @@ NOTE_METRICS = {
 }
 """Columns of the table in the parent's description, and their heads."""
 NOTE_ROWS = 30
+NOTE_VERDICTS = 20
 MOST_LETTERS = 16
 """Runs that are ready and wait for MLflow."""
 MOST_LETTER_BYTES = 64 * 1024 * 1024
@@ -133,6 +135,7 @@ def publish_experiment(
     artifacts: Sequence[Path],
     workspace: Path,
     validation_success: bool | None,  # noqa: FBT001 - a verdict, None without validation
+    comparison: Report | None = None,
     tell_counts: Callable[[QueueCounts], None] = lambda _: None,
 ) -> dict[str, str]:
     """Publish an experiment and return the MLflow run of each published run, by run key.
@@ -154,6 +157,7 @@ def publish_experiment(
         artifacts: Files and folders to keep with the parent run.
         workspace: Folder of everything that is kept.
         validation_success: The verdict of the validation.
+        comparison: What distinguishes the points.
         tell_counts: Is told how many runs went through the queue, even where publishing fails.
 
     Raises:
@@ -171,7 +175,7 @@ def publish_experiment(
     ):
         outbox = Outbox(client, _find_experiment(client, config, workspace), name)
         verdict = {None: "off", True: "passed", False: "failed"}[validation_success]
-        about = parent_content(name, key, records, points, verdict)
+        about = parent_content(name, key, records, points, verdict, comparison)
         if samples:
             about = replace(about, end_ms=max(about.end_ms, samples[-1].timestamp_ms))
         parent = outbox.adopt_or_create(about, "")
@@ -278,6 +282,7 @@ def parent_content(
     records: Sequence[RunRecord],
     points: Sequence[Mapping[str, Interval]],
     verdict: str,
+    comparison: Report | None = None,
 ) -> Content:
     """Return what the parent holds: common parameters, means and intervals of points, counts."""
     labels = {record.point_index: record.label for record in records}
@@ -300,7 +305,8 @@ def parent_content(
         "quorumlab.key": key,
         "quorumlab.state": state,
         "quorumlab.validation": verdict,
-        "mlflow.note.content": describe(key, records, points, verdict),
+        "mlflow.note.content": describe(key, records, points, verdict)
+        + describe_comparison(comparison),
     }
     claimed = [record for record in records if record.claimed_at]
     return Content(
@@ -409,6 +415,18 @@ def describe(
         lines.append(f"\n{len(labels) - NOTE_ROWS} more points: see summary.json.")
     lines.append("\nMean ± half of the 95 % t interval over the replicates of a point. ")
     lines.append("To compare points: Group by, parameter `point`. Plots are among the artifacts.")
+    return "\n".join(lines)
+
+
+def describe_comparison(comparison: Report | None) -> str:
+    """Return the verdicts in Markdown, the surest first; nothing where nothing was compared."""
+    if comparison is None:
+        return ""
+    findings = comparison.findings
+    lines = [f"\n\n**Compared with {comparison.baseline}** (p adjusted after Holm):\n"]
+    lines += [f"- {c.sentence}" for c in findings[:NOTE_VERDICTS]]
+    n_others = len(comparison.comparisons) - len(findings[:NOTE_VERDICTS])
+    lines.append(f"- {n_others} more comparisons: see the artifact `comparison.json`.")
     return "\n".join(lines)
 
 

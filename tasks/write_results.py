@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from sim_core.bounded_queue import QueueCounts
+from sim_core.comparison.report import Report
 from sim_core.config import ExperimentConfig
 from sim_core.results import Findings, Interval, RunRecord, runs_frame
 from sim_core.stopping import stops_of
@@ -37,6 +38,7 @@ def write_results(
     validation: dict[str, Any] | None,
     queues: Mapping[str, QueueCounts],
     adjustments: Sequence[Mapping[str, Any]],
+    comparison: Report | None = None,
 ) -> list[Path]:
     """Write the files of an experiment, each whole or not at all, and return them."""
     points = {p["label"]: p for p in findings.point_descriptions}
@@ -63,12 +65,16 @@ def write_results(
             }
             for (label, p), intervals in zip(points.items(), findings.points, strict=True)
         ],
+        "comparisons": comparison.rows() if comparison else [],
     }
     resolved = {**config.model_dump(mode="json"), "points": settings}
     files: dict[str, str | bytes] = {
         "config.yaml": OmegaConf.to_yaml(OmegaConf.create(resolved)),
         "summary.json": json.dumps(summary, indent=2, allow_nan=False) + "\n",
     }
+    if comparison is not None:
+        compared = {"experiments": [name], **comparison.to_json()}
+        files["comparison.json"] = json.dumps(compared, indent=2, allow_nan=False) + "\n"
     if config.output.tables:
         files |= {
             "runs.parquet": _parquet(runs_frame(findings.records)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 POWER = 0.8
@@ -44,13 +45,33 @@ def replicates_needed(
         # one tail: the other adds nothing at such powers, and is NaN for some n (scipy 1.17)
         return bool(test.power(effect / sd, n, alpha / 2, alternative="larger") >= power)
 
-    high = 2
-    while not is_enough(high):
-        if high >= MOST:
-            return None
-        high *= 2
-    low = high // 2
+    guess = _normal_approximation(effect / sd, alpha, power, samples=1 if is_paired else 2)
+    return None if guess > MOST else _smallest(is_enough, guess)
+
+
+def _normal_approximation(d: float, alpha: float, power: float, *, samples: int) -> int:
+    """Return about how many are needed, from which the search begins (Guenther 1981)."""
+    from scipy.special import ndtri
+
+    z = float(ndtri(1 - alpha / 2))
+    n = samples * ((z + float(ndtri(power))) / d) ** 2 + z**2 / (2 * samples)
+    return max(2, math.ceil(min(n, MOST + 1)))
+
+
+def _smallest(is_enough: Callable[[int], bool], guess: int) -> int:
+    """Return the smallest number from 2 that is enough, looked for in growing strides."""
+    stride = 1
+    if is_enough(guess):
+        high = guess
+        while high - stride >= 2 and is_enough(high - stride):
+            high, stride = high - stride, 2 * stride
+        low = max(high - stride, 1)
+    else:
+        low = guess
+        while not is_enough(low + stride):
+            low, stride = low + stride, 2 * stride
+        high = low + stride
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if is_enough(middle) else (middle, high)
-    return max(high, 2)
+    return high

@@ -10,7 +10,7 @@ from enum import StrEnum
 from sim_core.comparison.differences import Difference, Test
 from sim_core.comparison.directions import Direction, direction_of
 from sim_core.comparison.planning import MOST, replicates_needed
-from sim_core.comparison.wording import percent, plain, probability, signed
+from sim_core.comparison.wording import plain, probability, signed
 
 
 class Verdict(StrEnum):
@@ -130,7 +130,9 @@ class Comparison:
     @property
     def saved(self) -> str:
         """The share of variance that pairing saved."""
-        return "-" if self.found.variance_saved is None else percent(self.found.variance_saved)
+        return (
+            "-" if self.found.variance_saved is None else f"{100 * self.found.variance_saved:.0f} %"
+        )
 
 
 def judge(

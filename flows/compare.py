@@ -1,0 +1,217 @@
+"""Comparing the points of experiments that are in a workspace, from the ledger alone."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from flows.inspect import find_experiment, opened, stored_points
+from flows.show_comparison import show_report
+from sim_core.comparison.report import Question, Report, compare
+from sim_core.comparison.verdicts import SmallestEffect
+from sim_core.config import ExperimentConfig
+from sim_core.errors import UserError
+from sim_core.ledger.store import Ledger
+from sim_core.results import RunRecord, collect_findings
+from sim_core.workspace import write_whole
+
+LATER = (
+    "runs of different versions of the model may differ for that reason alone. Run them again with "
+    "this version, or compare all the same with --across-versions"
+)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """An experiment as it is compared with others."""
+
+    name: str
+    config: ExperimentConfig
+    model_version: str
+    labels: list[str]
+    records: list[RunRecord]
+
+
+def compare_experiments(
+    folder: Path,
+    names: Sequence[str],
+    console: Console,
+    *,
+    baseline: str | None = None,
+    metrics: Sequence[str] = (),
+    alpha: float | None = None,
+    smallest_effect: Sequence[str] = (),
+    across_versions: bool = False,
+    json_file: Path | None = None,
+    csv_file: Path | None = None,
+) -> Report:
+    """Print what distinguishes points from a baseline, and return it.
+
+    Args:
+        folder: The workspace.
+        names: Experiments; of several, points are called EXPERIMENT/POINT.
+        console: Where to print.
+        baseline: The point that others are compared with; without it the configuration's, or the
+            first.
+        metrics: What is compared; without any, the metrics of tables for people.
+        alpha: Level of the whole family, in place of the configuration's.
+        smallest_effect: Texts that `parse_smallest` reads.
+        across_versions: Whether results of different versions of the model may be compared.
+        json_file: File to write everything into.
+        csv_file: File to write a row per comparison into.
+
+    Raises:
+        UserError: an experiment, point or metric is not there, the versions of the model differ, or
+            there is nothing to compare.
+    """
+    with opened(folder) as (_, ledger):
+        experiments = [_read(ledger, name) for name in dict.fromkeys(names)]
+    notes = expect_one_version(experiments, across_versions=across_versions)
+    labels, records = merged(experiments)
+    settings = experiments[0].config.comparison
+    report = compare(
+        records,
+        labels,
+        Question(
+            baseline=baseline or _labelled(experiments, settings.baseline),
+            metrics=tuple(metrics),
+            alpha=alpha or settings.alpha,
+            smallest=parse_smallest(smallest_effect, settings.smallest_effect),
+        ),
+    )
+    notes += _notes(experiments, report)
+    show_report(report, console, title=", ".join(e.name for e in experiments), notes=notes)
+    about = {"experiments": _about(experiments), "notes": notes}
+    if json_file is not None:
+        write_whole(json_file, json.dumps(about | report.to_json(), indent=2, allow_nan=False))
+    if csv_file is not None:
+        write_whole(csv_file, as_csv(report))
+    return report
+
+
+def _read(ledger: Ledger, name: str) -> Compared:
+    experiment = find_experiment(ledger, name)
+    config, _ = stored_points(experiment)
+    findings = collect_findings(ledger, name, config.cost)
+    version = str(experiment.environment.get("model_version", "unknown"))
+    return Compared(name, config, version, findings.labels, findings.records)
+
+
+def expect_one_version(experiments: Sequence[Compared], *, across_versions: bool) -> list[str]:
+    """Return what is to be noted about the versions of the model.
+
+    Raises:
+        UserError: they differ, and that was not asked for.
+    """
+    versions: dict[str, list[str]] = {}
+    for experiment in experiments:
+        versions.setdefault(experiment.model_version, []).append(experiment.name)
+    if len(versions) == 1:
+        return []
+    words = "; ".join(
+        f"{', '.join(names)} with {version[:12]}" for version, names in versions.items()
+    )
+    if not across_versions:
+        raise UserError(
+            f"the experiments were run by different versions of the model: {words}. {LATER}"
+        )
+    return [f"different versions of the model: {words}"]
+
+
+def merged(experiments: Sequence[Compared]) -> tuple[list[str], list[RunRecord]]:
+    """Return labels and runs of all experiments; of several, labels begin with the experiment."""
+    if len(experiments) == 1:
+        return experiments[0].labels, experiments[0].records
+    labels = [f"{e.name}/{label}" for e in experiments for label in e.labels]
+    records = [replace(r, label=f"{e.name}/{r.label}") for e in experiments for r in e.records]
+    return labels, records
+
+
+def _labelled(experiments: Sequence[Compared], baseline: str | None) -> str | None:
+    return (
+        baseline
+        if baseline is None or len(experiments) == 1
+        else f"{experiments[0].name}/{baseline}"
+    )
+
+
+def _notes(experiments: Sequence[Compared], report: Report) -> list[str]:
+    """Return what a reader has to know about the experiments."""
+    notes = []
+    costs = {experiment.config.cost for experiment in experiments}
+    if len(costs) > 1 and any(c.metric == "cost" for c in report.comparisons):
+        notes.append("cost is weighed differently by these experiments (cost.missed, cost.blocked)")
+    if any(not c.found.is_paired and c.found.n for c in report.comparisons):
+        notes.append(
+            "points without common replicates are compared as independent samples (Welch): another "
+            "seed, or other replicates"
+        )
+    return notes
+
+
+def _about(experiments: Sequence[Compared]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": experiment.name,
+            "model_version": experiment.model_version,
+            "seed": experiment.config.experiment.seed,
+            "points": experiment.labels,
+        }
+        for experiment in experiments
+    ]
+
+
+SIZE = re.compile(r"(?:(?P<metric>[a-z]\w*)=)?(?P<size>[\d.]+(?:e-?\d+)?)(?P<percent>\s?%)?")
+
+
+def parse_smallest(texts: Sequence[str], relative: float = 0.05) -> SmallestEffect:
+    """Return the smallest effects of interest: `5%` of all metrics, `f1=2%` or `f1=0.01` of one.
+
+    >>> parse_smallest(["2%", "f1=0.01"])
+    SmallestEffect(relative=0.02, absolute={'f1': 0.01}, shares={})
+
+    Raises:
+        UserError: a text is none of these.
+    """
+    absolute: dict[str, float] = {}
+    shares: dict[str, float] = {}
+    for text in texts:
+        match = SIZE.fullmatch(text.strip())
+        size = _number(match["size"]) if match else 0.0
+        if match is None or size <= 0 or not (match["metric"] or match["percent"]):
+            raise UserError(
+                f"--smallest-effect {text}: give a share of the baseline for all metrics (5%), or of "
+                "one (f1=2%), or a size of one (f1=0.01)"
+            )
+        if match["percent"] and match["metric"]:
+            shares[match["metric"]] = size / 100
+        elif match["percent"]:
+            relative = size / 100
+        else:
+            absolute[match["metric"]] = size
+    return SmallestEffect(relative, absolute, shares)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
+
+
+def as_csv(report: Report) -> str:
+    """Return a row per comparison, with the names of the columns first."""
+    rows = report.rows()
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else ["point"])
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

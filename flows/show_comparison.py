@@ -1,0 +1,154 @@
+"""A report of comparisons as people read it: verdicts first, then tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from statistics import median
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from sim_core.comparison.report import Report
+from sim_core.comparison.verdicts import Comparison, Verdict, about
+from sim_core.comparison.wording import percent, plain, probability
+
+MOST_SENTENCES = 20
+MOST_GAPS = 10
+POINTS_BY_POINT = 4
+"""Up to so many points have a table each; beyond that each metric has one."""
+STYLES = {
+    Verdict.BETTER: "green",
+    Verdict.WORSE: "red",
+    Verdict.HIGHER: "cyan",
+    Verdict.LOWER: "cyan",
+    Verdict.TOO_FEW: "yellow",
+}
+
+
+def show_report(report: Report, console: Console, *, title: str, notes: Sequence[str] = ()) -> None:
+    """Print verdicts, a table per point or metric, and what to know about them."""
+    console.print(f"[bold]{escape(title)}[/]: compared with [bold]{escape(report.baseline)}[/]")
+    if not report.comparisons:
+        console.print("there is only one point: nothing to compare")
+    for line in verdict_lines(report, MOST_SENTENCES):
+        console.print(line, highlight=False)
+    for table in tables(report):
+        console.print(table)
+    for line in [*explanations(report), *notes]:
+        console.print(f"[dim]{escape(line)}[/]", highlight=False)
+    for gap in report.left_out[:MOST_GAPS]:
+        console.print(f"[yellow]left out:[/] {escape(str(gap))}", highlight=False)
+    if len(report.left_out) > MOST_GAPS:
+        console.print(
+            f"[yellow]left out:[/] {len(report.left_out) - MOST_GAPS} more reasons: --json"
+        )
+
+
+def verdict_lines(report: Report, most: int) -> list[str]:
+    """Return a sentence per difference that is shown, then how many others there are."""
+    findings = report.findings
+    lines = [f"[{STYLES[c.verdict]}]•[/] {escape(c.sentence)}" for c in findings[:most]]
+    if len(findings) > most:
+        lines.append(f"• and {len(findings) - most} more differences")
+    if not findings and report.comparisons:
+        lines.append("• no difference is shown")
+    others = Counter(c.verdict for c in report.comparisons if not c.is_finding)
+    if others:
+        words = {
+            Verdict.NO_DIFFERENCE: "show no difference that matters",
+            Verdict.TOO_FEW: "have too few replicates to tell",
+            Verdict.EQUAL: "are equal in every replicate",
+            Verdict.UNDEFINED: "are undefined",
+        }
+        counts = ", ".join(f"{others[v]} {text}" for v, text in words.items() if others[v])
+        lines.append(f"• of the other {sum(others.values())} comparisons {counts}")
+    return lines
+
+
+def tables(report: Report) -> list[Table]:
+    """Return a table per point, or, of many points, a table per metric."""
+    points = dict.fromkeys(c.point for c in report.comparisons)
+    metrics = dict.fromkeys(c.metric for c in report.comparisons)
+    if len(points) <= max(POINTS_BY_POINT, len(metrics) // 2):
+        parts = [[c for c in report.comparisons if c.point == point] for point in points]
+        return [_table(part[0].point, "metric", part) for part in parts]
+    parts = [[c for c in report.comparisons if c.metric == metric] for metric in metrics]
+    return [_table(part[0].metric, "point", part) for part in parts]
+
+
+def _table(subject: str, first: str, rows: Sequence[Comparison]) -> Table:
+    sizes = {_size(comparison) for comparison in rows}
+    n = f" ({sizes.pop()})" if len(sizes) == 1 else ""
+    table = Table(
+        title=escape(f"{subject} against {rows[0].baseline}{n}"),
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column(first, overflow="fold", min_width=21)
+    if sizes:
+        table.add_column("n", justify="right")
+    for heading in ("baseline", "mean", "difference", "d", "p", "saved"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("verdict")
+    for comparison in rows:
+        n_cell = [_size(comparison)] if sizes else []
+        table.add_row(escape(getattr(comparison, first)), *n_cell, *_cells(comparison))
+    return table
+
+
+def _size(comparison: Comparison) -> str:
+    found = comparison.found
+    return f"{found.n} pairs" if found.is_paired else f"{found.n} and {found.n_baseline}"
+
+
+def _cells(comparison: Comparison) -> list[str]:
+    found, style = comparison.found, STYLES.get(comparison.verdict, "dim")
+    return [
+        plain(found.baseline_mean),
+        plain(found.mean),
+        comparison.amount,
+        "-" if found.effect_size is None else f"{found.effect_size:+.2f}",
+        probability(comparison.p_adjusted).removeprefix("p = ").removeprefix("p "),
+        comparison.saved,
+        f"[{style}]{escape(in_short(comparison))}[/]",
+    ]
+
+
+def in_short(comparison: Comparison) -> str:
+    """Return a verdict for a cell: how many replicates are needed, how small a difference is."""
+    verdict = comparison.verdict
+    if verdict == Verdict.TOO_FEW and comparison.replicates_needed is not None:
+        return f"too few: ~{about(comparison.replicates_needed):,}"
+    if verdict == Verdict.TOO_FEW:
+        return "too few"
+    if verdict == Verdict.NO_DIFFERENCE:
+        return f"within ±{plain(comparison.smallest_effect)}"
+    return f"{verdict}, slightly" if comparison.is_finding and comparison.is_small else str(verdict)
+
+
+def explanations(report: Report) -> list[str]:
+    """Return how the figures are to be read."""
+    lines = [
+        (
+            f"difference ± half of its {percent(1 - report.alpha)} interval; d: effect size; p: "
+            f"adjusted after Holm over {report.family} tests, better or worse below "
+            f"{report.alpha:g}; saved: share of the variance that the same random numbers took away."
+        ),
+        (
+            f"What matters is {percent(report.smallest.relative)} of the baseline's mean, or "
+            "--smallest-effect. within: a difference, if any, is smaller. too few: about so many "
+            "replicates would show it."
+        ),
+    ]
+    if report.saved:
+        low, middle, high = (f"{100 * f(report.saved):.0f} %" for f in (min, median, max))
+        lines.append(
+            f"Pairing saved {middle} of the variance of the differences (median of "
+            f"{len(report.saved)} comparisons, {low} to {high})."
+        )
+    return lines
