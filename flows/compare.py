@@ -149,6 +149,12 @@ def _notes(experiments: Sequence[Compared], report: Report) -> list[str]:
     costs = {experiment.config.cost for experiment in experiments}
     if len(costs) > 1 and any(c.metric == "cost" for c in report.comparisons):
         notes.append("cost is weighed differently by these experiments (cost.missed, cost.blocked)")
+    horizons = {r.horizon for e in experiments for r in e.records}
+    if len(horizons) > 1:
+        notes.append(
+            f"runs of different lengths are compared ({min(horizons)} to {max(horizons)} steps): "
+            "counts grow with steps"
+        )
     if any(not c.found.is_paired and c.found.n for c in report.comparisons):
         notes.append(
             "points without common replicates are compared as independent samples (Welch): another "

@@ -58,13 +58,13 @@ def verdict_lines(report: Report, most: int) -> list[str]:
     others = Counter(c.verdict for c in report.comparisons if not c.is_finding)
     if others:
         words = {
-            Verdict.NO_DIFFERENCE: "show no difference that matters",
-            Verdict.TOO_FEW: "have too few replicates to tell",
-            Verdict.EQUAL: "are equal in every replicate",
-            Verdict.UNDEFINED: "are undefined",
+            Verdict.NO_DIFFERENCE: "without a difference that matters",
+            Verdict.TOO_FEW: "with too few replicates to tell",
+            Verdict.EQUAL: "equal in every replicate",
+            Verdict.UNDEFINED: "undefined",
         }
         counts = ", ".join(f"{others[v]} {text}" for v, text in words.items() if others[v])
-        lines.append(f"• of the other {sum(others.values())} comparisons {counts}")
+        lines.append(f"• other comparisons: {counts}")
     return lines
 
 
@@ -123,12 +123,16 @@ def in_short(comparison: Comparison) -> str:
     """Return a verdict for a cell: how many replicates are needed, how small a difference is."""
     verdict = comparison.verdict
     if verdict == Verdict.TOO_FEW and comparison.replicates_needed is not None:
-        return f"too few: ~{about(comparison.replicates_needed):,}"
+        return f"too few: ~{_compact(about(comparison.replicates_needed))}"
     if verdict == Verdict.TOO_FEW:
         return "too few"
     if verdict == Verdict.NO_DIFFERENCE:
         return f"within ±{plain(comparison.smallest_effect)}"
     return f"{verdict}, slightly" if comparison.is_finding and comparison.is_small else str(verdict)
+
+
+def _compact(n: int) -> str:
+    return f"{n:,}" if n < 10_000 else f"{n // 1000}k"
 
 
 def explanations(report: Report) -> list[str]:

@@ -205,25 +205,6 @@ def in_words(found: Interval | None) -> str:
     return f"{found.mean:,.{digits}f} ± {found.ci_high - found.mean:,.{digits}f}"
 
 
-def paired_difference(
-    records: Sequence[RunRecord], metric: str, label: str, baseline: str
-) -> Interval:
-    """Return the interval of `label` minus `baseline` over replicates that both finished.
-
-    Replicates of one number share their random numbers, so the difference varies less than
-    either point does.
-    """
-    by_point: dict[str, dict[int, float | None]] = {label: {}, baseline: {}}
-    for record in records:
-        if record.label in by_point and record.state == "finished":
-            by_point[record.label][record.replicate] = record.metrics.get(metric)
-    differences: list[float | None] = []
-    for replicate, value in by_point[label].items():
-        other = by_point[baseline].get(replicate)
-        differences.append(None if value is None or other is None else value - other)
-    return interval(differences)
-
-
 def metric_names(records: Sequence[RunRecord]) -> list[str]:
     """Return the names of all metrics, in the order in which runs give them."""
     return list(dict.fromkeys(name for record in records for name in record.metrics))

@@ -16,7 +16,7 @@ FEWEST_FOR_EFFECT = 3
 """Of fewer differences the correction of the effect size is 0 or undefined."""
 
 
-class Test(StrEnum):
+class Method(StrEnum):
     """What a p-value comes from."""
 
     PAIRED_T = "paired t"
@@ -33,7 +33,7 @@ class Test(StrEnum):
 class Difference:
     """Point minus baseline: estimates, interval and p-value; what is undefined is None."""
 
-    test: Test
+    test: Method
     is_paired: bool
     n: int
     """Pairs; without pairs, values of the point."""
@@ -84,7 +84,7 @@ def paired_difference(values: Values, baseline: Values, alpha: float = 0.05) -> 
     low, high, p = _student(mean, error, n - 1, alpha)
     return replace(
         found,
-        test=Test.PAIRED_T,
+        test=Method.PAIRED_T,
         ci_low=low,
         ci_high=high,
         p=p,
@@ -122,7 +122,7 @@ def unpaired_difference(values: Values, baseline: Values, alpha: float = 0.05) -
     correction = small_sample_correction(n + m - 2)
     return replace(
         found,
-        test=Test.WELCH,
+        test=Method.WELCH,
         ci_low=low,
         ci_high=high,
         p=p,
@@ -132,7 +132,7 @@ def unpaired_difference(values: Values, baseline: Values, alpha: float = 0.05) -
 
 def nothing(*, is_paired: bool) -> Difference:
     """Return the difference of which nothing is known."""
-    return Difference(Test.NONE, is_paired, 0, 0, *[None] * 9)
+    return Difference(Method.NONE, is_paired, 0, 0, *[None] * 9)
 
 
 def variance_saved(values: Values, baseline: Values) -> float | None:
@@ -169,9 +169,9 @@ def _constant(found: Difference, difference: float, size: float) -> Difference:
     """Return the difference of values that do not vary: exactly 0, or exactly something."""
     if abs(difference) <= ROUNDING * size:
         return replace(
-            found, test=Test.EQUAL, difference=0.0, sd=0.0, ci_low=0.0, ci_high=0.0, p=1.0
+            found, test=Method.EQUAL, difference=0.0, sd=0.0, ci_low=0.0, ci_high=0.0, p=1.0
         )
     if not found.is_paired:  # the probability that two samples part so clearly (permutations)
         ways = math.comb(found.n + found.n_baseline, found.n)
-        return replace(found, test=Test.SIGN, sd=0.0, p=min(1.0, 2 / ways))
-    return replace(found, test=Test.SIGN, sd=0.0, p=2.0 ** (1 - found.n))
+        return replace(found, test=Method.SIGN, sd=0.0, p=min(1.0, 2 / ways))
+    return replace(found, test=Method.SIGN, sd=0.0, p=2.0 ** (1 - found.n))

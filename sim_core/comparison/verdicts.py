@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from sim_core.comparison.differences import Difference, Test
+from sim_core.comparison.differences import Difference, Method
 from sim_core.comparison.directions import Direction, direction_of
 from sim_core.comparison.planning import MOST, replicates_needed
 from sim_core.comparison.wording import plain, probability, signed
@@ -98,7 +98,7 @@ class Comparison:
         if self.verdict == Verdict.EQUAL:
             return f"is equal in all {units}"
         if self.is_finding:
-            if found.test == Test.SIGN:
+            if found.test == Method.SIGN:
                 return f"is {self.verdict}: {self.amount} in all {units}, {p}"
             small = f", less than {plain(self.smallest_effect)}" if self.is_small else ""
             return f"is {self.verdict}: {self.amount}{small}, {p}"
@@ -146,7 +146,7 @@ def judge(
     """
     if found.difference is None:
         return Verdict.UNDEFINED
-    if found.test == Test.EQUAL:
+    if found.test == Method.EQUAL:
         return Verdict.EQUAL
     if p_adjusted is not None and p_adjusted < alpha:
         return _direction(found.difference, metric)

@@ -19,7 +19,6 @@ from sim_core.results import (
     RunRecord,
     collect_findings,
     interval,
-    paired_difference,
     point_intervals,
     run_records,
     runs_frame,
@@ -156,26 +155,6 @@ def made_up(records: list[RunRecord], found: dict[tuple[str, int], Any]) -> list
         replace(records[0], label=label, replicate=r, point_index=LABELS.index(label), metrics=m)
         for (label, r), m in found.items()
     ]
-
-
-def test_paired_difference_is_over_replicates_that_both_finished(records: list[RunRecord]):
-    some = made_up(
-        records,
-        {
-            ("zscore", 0): {"f1": 0.5},
-            ("zscore", 1): {"f1": 0.6},
-            ("zscore", 2): {"f1": 0.9},
-            ("zscore", 3): {"f1": None},
-            ("mahalanobis", 1): {"f1": 0.7},
-            ("mahalanobis", 0): {"f1": 0.65},
-            ("mahalanobis", 3): {"f1": 0.8},
-            ("mahalanobis", 4): {"f1": 0.8},
-        },
-    )
-    found = paired_difference(some, "f1", "mahalanobis", "zscore")
-    assert (found.n, found.mean) == (2, pytest.approx(0.125))
-    failed = [replace(r, state="failed") if r.replicate == 0 else r for r in some]
-    assert paired_difference(failed, "f1", "mahalanobis", "zscore").n == 1
 
 
 def test_intervals_of_points_count_finished_runs_alone(records: list[RunRecord]):
