@@ -13,13 +13,14 @@ from typing import Any
 
 from rich.console import Console
 
-from flows.inspect import find_experiment, opened, stored_points
+from flows.inspect import find_experiment, opened
 from flows.show_comparison import show_report
 from sim_core.comparison.report import Question, Report, compare
 from sim_core.comparison.verdicts import SmallestEffect
 from sim_core.config import ExperimentConfig
 from sim_core.errors import UserError
 from sim_core.ledger.store import Ledger
+from sim_core.ledger.stored import stored_points
 from sim_core.results import RunRecord, collect_findings
 from sim_core.workspace import write_whole
 
@@ -35,7 +36,8 @@ class Compared:
 
     name: str
     config: ExperimentConfig
-    model_version: str
+    model_versions: tuple[str, ...]
+    """Of its runs: one, unless somebody mixed them."""
     labels: list[str]
     records: list[RunRecord]
 
@@ -101,8 +103,8 @@ def _read(ledger: Ledger, name: str) -> Compared:
     experiment = find_experiment(ledger, name)
     config, _ = stored_points(experiment)
     findings = collect_findings(ledger, name, config.cost)
-    version = str(experiment.environment.get("model_version", "unknown"))
-    return Compared(name, config, version, findings.labels, findings.records)
+    versions = tuple(sorted({row["model_version"] for row in ledger.runs_of(name)}))
+    return Compared(name, config, versions, findings.labels, findings.records)
 
 
 def expect_one_version(experiments: Sequence[Compared], *, across_versions: bool) -> list[str]:
@@ -113,15 +115,16 @@ def expect_one_version(experiments: Sequence[Compared], *, across_versions: bool
     """
     versions: dict[str, list[str]] = {}
     for experiment in experiments:
-        versions.setdefault(experiment.model_version, []).append(experiment.name)
-    if len(versions) == 1:
+        for version in experiment.model_versions:
+            versions.setdefault(version, []).append(experiment.name)
+    if len(versions) <= 1:
         return []
     words = "; ".join(
         f"{', '.join(names)} with {version[:12]}" for version, names in versions.items()
     )
     if not across_versions:
         raise UserError(
-            f"the experiments were run by different versions of the model: {words}. {LATER}"
+            f"what is to be compared was run by different versions of the model: {words}. {LATER}"
         )
     return [f"different versions of the model: {words}"]
 
@@ -167,7 +170,7 @@ def _about(experiments: Sequence[Compared]) -> list[dict[str, Any]]:
     return [
         {
             "name": experiment.name,
-            "model_version": experiment.model_version,
+            "model_versions": list(experiment.model_versions),
             "seed": experiment.config.experiment.seed,
             "points": experiment.labels,
         }

@@ -16,6 +16,7 @@ from sim_core.comparison.verdicts import Comparison, Verdict, about
 from sim_core.comparison.wording import percent, plain, probability
 
 MOST_SENTENCES = 20
+MOST_OTHERS = 3
 MOST_GAPS = 10
 POINTS_BY_POINT = 4
 """Up to so many points have a table each; beyond that each metric has one."""
@@ -48,15 +49,18 @@ def show_report(report: Report, console: Console, *, title: str, notes: Sequence
 
 
 def verdict_lines(report: Report, most: int) -> list[str]:
-    """Return a sentence per difference that is shown, then how many others there are."""
+    """Return a sentence per difference that is shown, then what the other comparisons say."""
     findings = report.findings
     lines = [f"[{STYLES[c.verdict]}]•[/] {escape(c.sentence)}" for c in findings[:most]]
     if len(findings) > most:
         lines.append(f"• and {len(findings) - most} more differences")
     if not findings and report.comparisons:
         lines.append("• no difference is shown")
-    others = Counter(c.verdict for c in report.comparisons if not c.is_finding)
-    if others:
+    rest = [c for c in report.comparisons if not c.is_finding]
+    if len(rest) <= MOST_OTHERS:
+        lines += [f"• {escape(c.sentence)}" for c in rest]
+    else:
+        others = Counter(c.verdict for c in rest)
         words = {
             Verdict.NO_DIFFERENCE: "without a difference that matters",
             Verdict.TOO_FEW: "with too few replicates to tell",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,9 @@ import numpy as np
 from sim_core.comparison.differences import Values
 from sim_core.metrics import Metrics
 from sim_core.results import RunRecord
+
+LARGEST = 1e100
+"""No metric is as large; squares of what is larger overflow."""
 
 Key = tuple[int, int]
 """Root seed and replicate: what says which random numbers a run has."""
@@ -54,7 +56,7 @@ def sample(runs: Mapping[Key, Metrics], baseline: Mapping[Key, Metrics], metric:
     Runs of one seed and replicate share their random numbers, and runs of another seed or
     replicate are independent; so points without common replicates are two samples.
     """
-    common = [key for key in runs if key in baseline]
+    common = sorted(runs.keys() & baseline.keys())
     if common:
         pairs = [(runs[key].get(metric), baseline[key].get(metric)) for key in common]
         known = [(a, b) for a, b in pairs if _is_known(a) and _is_known(b)]
@@ -66,13 +68,13 @@ def sample(runs: Mapping[Key, Metrics], baseline: Mapping[Key, Metrics], metric:
 
 
 def _known(runs: Mapping[Key, Metrics], metric: str) -> tuple[Values, int]:
-    values = [metrics.get(metric) for metrics in runs.values()]
+    values = [runs[key].get(metric) for key in sorted(runs)]
     known = [value for value in values if _is_known(value)]
     return np.array(known, dtype=np.float64), len(values) - len(known)
 
 
 def _is_known(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
+    return value is not None and abs(value) < LARGEST
 
 
 def left_out(records: Sequence[RunRecord], baseline: str) -> list[LeftOut]:

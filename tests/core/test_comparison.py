@@ -8,7 +8,6 @@ import sys
 import numpy as np
 import pytest
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestIndPower, TTestPower
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
@@ -47,7 +46,7 @@ def within(successes: int, trials: int, probability: float) -> bool:
 
 
 def test_family_of_equal_points_gives_a_false_alarm_at_alpha_only() -> None:
-    values = shared(seed=1, points=4)
+    values = shared(seed=1, points=3)
     alarms = uncorrected = 0
     for experiment in values:
         found = [
@@ -64,7 +63,7 @@ def test_family_of_equal_points_gives_a_false_alarm_at_alpha_only() -> None:
         uncorrected += min(p for p in p_values if p is not None) < 0.05
     assert alarms <= stats.binom.ppf(0.999, EXPERIMENTS, 0.05)
     assert alarms >= 0.02 * EXPERIMENTS, "a correction that never finds anything is no merit"
-    assert uncorrected > 0.2 * EXPERIMENTS, "nine looks without correction do find something"
+    assert uncorrected > 0.15 * EXPERIMENTS, "six looks without correction do find something"
 
 
 @pytest.mark.parametrize("n", [3, 10])
@@ -177,7 +176,7 @@ def test_holm_equals_a_computation_by_hand() -> None:
 
 @pytest.mark.parametrize("is_paired", [True, False])
 @pytest.mark.parametrize(
-    ("effect", "alpha"), [(0.2, 0.05), (0.5, 0.05), (1.0, 0.0005), (5.0, 0.01)]
+    ("effect", "alpha"), [(0.2, 0.05), (0.5, 0.05), (1.0, 0.0005), (2.0, 0.01)]
 )
 def test_replicates_needed_equal_those_of_statsmodels(
     effect: float,

@@ -174,3 +174,21 @@ def test_campaigns_are_told_as_text():
     )
     assert quiet == {"traffic.campaigns": "[]"}
     assert '"family": "ddos"' in loud["traffic.campaigns"]
+
+
+TWO = (point("a"), point("b", detector={"kind": "mahalanobis"}))
+
+
+def test_baseline_of_comparisons_is_one_of_the_points():
+    assert plan(*TWO, comparison={"baseline": "b"}).labels == ("a", "b")
+    with pytest.raises(ConfigurationError, match=r"comparison.baseline=c is none of the points: a"):
+        plan(*TWO, comparison={"baseline": "c"})
+
+
+def test_how_points_are_compared_changes_no_run():
+    first, second = (
+        plan(*TWO, comparison=settings)
+        for settings in ({}, {"baseline": "b", "alpha": 0.01, "smallest_effect": 0.2})
+    )
+    assert [r.spec.run_key for r in first.runs] == [r.spec.run_key for r in second.runs]
+    assert (first.key, first.name) == (second.key, second.name)

@@ -212,3 +212,15 @@ def test_any_slice_of_the_nodes_has_the_same_bits(source: Any):
         assert part.origin.tobytes() == whole.origin[first:last].tobytes()
         assert np.shares_memory(part.x, into.x)
         assert traffic.warmup(first, last).tobytes() == traffic.warmup()[first:last].tobytes()
+
+
+def test_liars_change_no_traffic(make_config: Callable[..., ModelConfig]):
+    shares = [
+        make_traffic(make_config(adversary={"kind": "poisoner", "share": share}), Streams(1, 0))
+        for share in (0.0, 0.2, 0.8)
+    ]
+    for step in range(12):
+        honest, *others = (traffic.draw(step) for traffic in shares)
+        for flows in others:
+            assert np.array_equal(flows.x, honest.x)
+            assert np.array_equal(flows.y, honest.y)

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sim_core.results import paired_difference
+from flows.display import verdicts
+from sim_core.comparison.report import Question, Report, compare
+from sim_core.comparison.verdicts import Verdict
+from tasks.show_in_prefect import verdict_rows
+from tasks.track_mlflow import describe_comparison
 
 
 @pytest.fixture(scope="module")
-def outcome(run_flow_in: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return run_flow_in(tmp_path_factory.mktemp("quickstart"), "+study=quickstart")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("quickstart")
+
+
+@pytest.fixture(scope="module")
+def outcome(run_flow_in: Callable[..., Any], workspace: Path) -> Any:
+    return run_flow_in(workspace, "+study=quickstart")
 
 
 def test_every_honest_replicate_confirms_a_true_signature(outcome: Any) -> None:
@@ -29,18 +41,80 @@ def test_study_both_confirms_and_rejects(outcome: Any) -> None:
 
 @pytest.mark.parametrize("metric", ["recall", "immunity_share"])
 def test_cooperation_sees_more_than_isolation(outcome: Any, metric: str) -> None:
-    found = paired_difference(outcome.findings.records, metric, "honest", "isolated")
-    assert found.n == 10
-    assert found.ci_low is not None
-    assert found.ci_low > 0
+    report = compared(outcome, metric, baseline="isolated")
+    (found,) = [c for c in report.comparisons if c.point == "honest"]
+    assert (found.found.n, found.verdict) == (10, Verdict.BETTER)
 
 
-@pytest.mark.parametrize("metric", ["messages_sent", "rejections"])
-def test_poisoners_cost_something(outcome: Any, metric: str) -> None:
-    found = paired_difference(outcome.findings.records, metric, "poisoned", "honest")
-    assert found.n == 10
-    assert found.ci_low is not None
-    assert found.ci_low > 0
+@pytest.mark.parametrize(
+    ("metric", "verdict"), [("messages_sent", Verdict.WORSE), ("rejections", Verdict.HIGHER)]
+)
+def test_poisoners_cost_something(outcome: Any, metric: str, verdict: Verdict) -> None:
+    report = compared(outcome, metric, baseline="honest")
+    (found,) = [c for c in report.comparisons if c.point == "poisoned"]
+    assert (found.found.n, found.verdict) == (10, verdict)
+
+
+def compared(outcome: Any, *metrics: str, baseline: str) -> Report:
+    question = Question(baseline=baseline, metrics=metrics)
+    return compare(outcome.findings.records, outcome.findings.labels, question)
+
+
+def test_liars_change_no_traffic_so_pairs_vary_less(outcome: Any) -> None:
+    steps = outcome.findings.steps
+    flows = steps.assign(attack=steps["tp"] + steps["fn"], benign=steps["fp"] + steps["tn"])
+    honest, poisoned = (
+        flows[flows["label"] == label].set_index(["replicate", "step"])[["attack", "benign"]]
+        for label in ("honest", "poisoned")
+    )
+    assert honest.equals(poisoned)
+    report = compared(outcome, "f1", "recall", "auroc", baseline="honest")
+    saved = {c.metric: c.found.variance_saved for c in report.comparisons if c.point == "poisoned"}
+    assert {metric for metric, share in saved.items() if share and share > 0.3} == {*saved}
+
+
+@pytest.mark.parametrize("label", ["isolated", "honest", "poisoned"])
+def test_halves_of_the_replicates_of_a_point_show_no_difference(outcome: Any, label: str) -> None:
+    halves = [
+        replace(record, label="first" if record.replicate < 5 else "second")
+        for record in outcome.findings.records
+        if record.label == label
+    ]
+    report = compare(halves, ["first", "second"], Question())
+    assert report.family > 5
+    assert report.findings == []
+
+
+def test_outcome_tells_what_distinguishes_the_points_from_the_first(outcome: Any) -> None:
+    report = outcome.comparison
+    assert report.baseline == "isolated"
+    assert (
+        report.comparisons
+        == compare(outcome.findings.records, outcome.findings.labels, Question()).comparisons
+    )
+    lines = verdicts(outcome)
+    assert len(lines) <= 12
+    assert "true_confirmations is worse: -11" in lines[1]
+    assert "quorumlab compare" in lines[-1]
+
+
+def test_files_tell_it_too(outcome: Any, workspace: Path) -> None:
+    folder = workspace / "experiments" / outcome.name
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["comparisons"] == outcome.comparison.rows()
+    document = json.loads((folder / "comparison.json").read_text())
+    assert document["experiments"] == [outcome.name]
+    assert document["comparisons"] == summary["comparisons"]
+
+
+def test_tables_of_prefect_and_notes_of_mlflow_begin_with_what_is_surest(outcome: Any) -> None:
+    report = outcome.comparison
+    rows = verdict_rows(report)
+    assert len(rows) == len(report.comparisons)
+    surest = report.findings[0]
+    assert (rows[0]["point"], rows[0]["metric"]) == (surest.point, surest.metric)
+    assert f"- {surest.sentence}\n" in describe_comparison(report)
+    assert describe_comparison(None) == ""
 
 
 def test_points_share_their_random_numbers(outcome: Any) -> None:
