@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 
 from rich.box import SIMPLE_HEAD
@@ -16,6 +16,8 @@ from sim_core.comparison.verdicts import Comparison, Verdict, about
 from sim_core.comparison.wording import percent, plain, probability
 
 MOST_SENTENCES = 20
+WIDE = 96
+"""Columns of a terminal that has room for everything."""
 MOST_OTHERS = 3
 MOST_GAPS = 10
 POINTS_BY_POINT = 4
@@ -36,7 +38,7 @@ def show_report(report: Report, console: Console, *, title: str, notes: Sequence
         console.print("there is only one point: nothing to compare")
     for line in verdict_lines(report, MOST_SENTENCES):
         console.print(line, highlight=False)
-    for table in tables(report):
+    for table in tables(report, is_wide=console.width >= WIDE):
         console.print(table)
     for line in [*explanations(report), *notes]:
         console.print(f"[dim]{escape(line)}[/]", highlight=False)
@@ -72,18 +74,21 @@ def verdict_lines(report: Report, most: int) -> list[str]:
     return lines
 
 
-def tables(report: Report) -> list[Table]:
-    """Return a table per point, or, of many points, a table per metric."""
+def tables(report: Report, *, is_wide: bool) -> list[Table]:
+    """Return a table per point, or, of many points, a table per metric.
+
+    Narrow ones leave out the mean, which follows from the difference, and the effect size.
+    """
     points = dict.fromkeys(c.point for c in report.comparisons)
     metrics = dict.fromkeys(c.metric for c in report.comparisons)
     if len(points) <= max(POINTS_BY_POINT, len(metrics) // 2):
         parts = [[c for c in report.comparisons if c.point == point] for point in points]
-        return [_table(part[0].point, "metric", part) for part in parts]
+        return [_table(part[0].point, "metric", part, is_wide=is_wide) for part in parts]
     parts = [[c for c in report.comparisons if c.metric == metric] for metric in metrics]
-    return [_table(part[0].metric, "point", part) for part in parts]
+    return [_table(part[0].metric, "point", part, is_wide=is_wide) for part in parts]
 
 
-def _table(subject: str, first: str, rows: Sequence[Comparison]) -> Table:
+def _table(subject: str, first: str, rows: Sequence[Comparison], *, is_wide: bool) -> Table:
     sizes = {_size(comparison) for comparison in rows}
     n = f" ({sizes.pop()})" if len(sizes) == 1 else ""
     table = Table(
@@ -93,15 +98,20 @@ def _table(subject: str, first: str, rows: Sequence[Comparison]) -> Table:
         pad_edge=False,
         padding=(0, 1, 0, 0),
     )
-    table.add_column(first, overflow="fold", min_width=21)
+    table.add_column(first, overflow="fold", min_width=12)
     if sizes:
         table.add_column("n", justify="right")
-    for heading in ("baseline", "mean", "difference", "d", "p", "saved"):
+    headings = [heading for heading in _FIGURES if is_wide or heading not in ("mean", "d")]
+    for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("verdict")
+    table.add_column("verdict", no_wrap=True)
     for comparison in rows:
         n_cell = [_size(comparison)] if sizes else []
-        table.add_row(escape(getattr(comparison, first)), *n_cell, *_cells(comparison))
+        figures = [_FIGURES[heading](comparison) for heading in headings]
+        name = escape(getattr(comparison, first))
+        style = STYLES.get(comparison.verdict, "dim")
+        verdict = f"[{style}]{escape(in_short(comparison))}[/]"
+        table.add_row(name, *n_cell, *figures, verdict)
     return table
 
 
@@ -110,33 +120,38 @@ def _size(comparison: Comparison) -> str:
     return f"{found.n} pairs" if found.is_paired else f"{found.n} and {found.n_baseline}"
 
 
-def _cells(comparison: Comparison) -> list[str]:
-    found, style = comparison.found, STYLES.get(comparison.verdict, "dim")
-    return [
-        plain(found.baseline_mean),
-        plain(found.mean),
-        comparison.amount,
-        "-" if found.effect_size is None else f"{found.effect_size:+.2f}",
-        probability(comparison.p_adjusted).removeprefix("p = ").removeprefix("p "),
-        comparison.saved,
-        f"[{style}]{escape(in_short(comparison))}[/]",
-    ]
+def _effect_size(comparison: Comparison) -> str:
+    size = comparison.found.effect_size
+    return "-" if size is None else f"{size:+.2f}"
+
+
+_FIGURES: dict[str, Callable[[Comparison], str]] = {
+    "baseline": lambda c: plain(c.found.baseline_mean),
+    "mean": lambda c: plain(c.found.mean),
+    "difference": lambda c: c.amount,
+    "d": _effect_size,
+    "p": lambda c: (
+        probability(c.p_adjusted).removeprefix("p = ").removeprefix("p ").replace(" ", "")
+    ),
+    "saved": lambda c: c.saved,
+}
+"""Columns, from left to right."""
 
 
 def in_short(comparison: Comparison) -> str:
     """Return a verdict for a cell: how many replicates are needed, how small a difference is."""
     verdict = comparison.verdict
     if verdict == Verdict.TOO_FEW and comparison.replicates_needed is not None:
-        return f"too few: ~{_compact(about(comparison.replicates_needed))}"
+        return f"needs ~{_compact(about(comparison.replicates_needed))}"
     if verdict == Verdict.TOO_FEW:
         return "too few"
     if verdict == Verdict.NO_DIFFERENCE:
         return f"within ±{plain(comparison.smallest_effect)}"
-    return f"{verdict}, slightly" if comparison.is_finding and comparison.is_small else str(verdict)
+    return f"{verdict}, small" if comparison.is_finding and comparison.is_small else str(verdict)
 
 
 def _compact(n: int) -> str:
-    return f"{n:,}" if n < 10_000 else f"{n // 1000}k"
+    return str(n) if n < 1_000 else f"{n / 1_000:g}k"
 
 
 def explanations(report: Report) -> list[str]:
@@ -149,8 +164,8 @@ def explanations(report: Report) -> list[str]:
         ),
         (
             f"What matters is {percent(report.smallest.relative)} of the baseline's mean, or "
-            "--smallest-effect. within: a difference, if any, is smaller. too few: about so many "
-            "replicates would show it."
+            "--smallest-effect. small, within: the difference, if any, is smaller. needs: too few "
+            "replicates to tell; about so many would do."
         ),
     ]
     if report.saved:

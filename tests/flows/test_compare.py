@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -45,9 +46,9 @@ class Place:
         )
         plainly(config, points, execute=True)
 
-    def compare(self, *words: str) -> str:
+    def compare(self, *words: str, columns: int = 100) -> str:
         done = CliRunner().invoke(
-            app, ["compare", *words, "--workspace", str(self.folder)], env={"COLUMNS": "100"}
+            app, ["compare", *words, "--workspace", str(self.folder)], env={"COLUMNS": str(columns)}
         )
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
@@ -77,10 +78,14 @@ def test_verdict_comes_first_and_names_point_metric_amount_and_p(place: Place) -
     assert lines[1].endswith("p < .0001")
 
 
-def test_no_line_is_wider_than_the_terminal_and_no_figure_is_cut(place: Place) -> None:
-    output = place.compare("liars")
-    assert max(len(line) for line in output.splitlines()) <= 100
+@pytest.mark.parametrize("columns", [80, 100])
+def test_no_line_is_wider_than_the_terminal_and_no_figure_is_cut(
+    place: Place, columns: int
+) -> None:
+    output = place.compare("liars", columns=columns)
+    assert max(len(line) for line in output.splitlines()) <= columns
     assert "…" not in output
+    assert re.search(r"messages_sent .* \+\d+ ± \d+ .* <\.0001 +\d+ % +worse *\n", output)
 
 
 def test_baseline_turns_the_verdict_around(place: Place) -> None:
