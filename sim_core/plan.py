@@ -160,7 +160,7 @@ def _expect_baseline(baseline: str | None, points: Sequence[Point]) -> None:
     labels = [point.label for point in points]
     if baseline is not None and baseline not in labels:
         raise ConfigurationError(
-            f"comparison.baseline={baseline} is none of the points: {', '.join(labels[:30])}"
+            f"comparison.baseline={baseline!r} is none of the points: {', '.join(labels[:30])}"
         )
 
 

@@ -78,6 +78,10 @@ NOTE_METRICS = {
 """Columns of the table in the parent's description, and their heads."""
 NOTE_ROWS = 30
 NOTE_VERDICTS = 20
+LONGEST_NOTE = 7_500
+"""MLflow keeps 8,000 characters."""
+LONGEST_END = 80
+"""Of the last line of verdicts."""
 MOST_LETTERS = 16
 """Runs that are ready and wait for MLflow."""
 MOST_LETTER_BYTES = 64 * 1024 * 1024
@@ -299,14 +303,14 @@ def parent_content(
     bad = counts["failed"] + counts["quarantined"]
     waiting = len(states) - bad - counts["finished"]
     state = "interrupted" if waiting else "failed" if bad else "finished"
+    note = describe(key, records, points, verdict)
     tags = {
         "quorumlab.kind": "experiment",
         "quorumlab.experiment": name,
         "quorumlab.key": key,
         "quorumlab.state": state,
         "quorumlab.validation": verdict,
-        "mlflow.note.content": describe(key, records, points, verdict)
-        + describe_comparison(comparison),
+        "mlflow.note.content": note + describe_comparison(comparison, LONGEST_NOTE - len(note)),
     }
     claimed = [record for record in records if record.claimed_at]
     return Content(
@@ -418,16 +422,23 @@ def describe(
     return "\n".join(lines)
 
 
-def describe_comparison(comparison: Report | None) -> str:
-    """Return the verdicts in Markdown, the surest first; nothing where nothing was compared."""
+def describe_comparison(comparison: Report | None, room: int = LONGEST_NOTE) -> str:
+    """Return the verdicts in Markdown, the surest first, in at most so many characters.
+
+    Nothing where nothing was compared or nothing fits.
+    """
     if comparison is None:
         return ""
-    findings = comparison.findings
-    lines = [f"\n\n**Compared with {comparison.baseline}** (p adjusted after Holm):\n"]
-    lines += [f"- {c.sentence}" for c in findings[:NOTE_VERDICTS]]
-    n_others = len(comparison.comparisons) - len(findings[:NOTE_VERDICTS])
-    lines.append(f"- {n_others} more comparisons: see the artifact `comparison.json`.")
-    return "\n".join(lines)
+    text = f"\n\n**Compared with {comparison.baseline}** (p adjusted after Holm):\n\n"
+    told = 0
+    for found in comparison.findings[:NOTE_VERDICTS]:
+        line = f"- {found.sentence}\n"
+        if len(text) + len(line) + LONGEST_END > room:
+            break
+        text, told = text + line, told + 1
+    others = len(comparison.comparisons) - told
+    text += f"- {others} more comparisons: see the artifact `comparison.json`."
+    return text if len(text) <= room else ""
 
 
 def _cell(found: Interval | None) -> str:

@@ -10,9 +10,9 @@ from sim_core.config.base import Frozen, Positive
 class ComparisonConfig(Frozen):
     """How points are compared at the end; never changes a result."""
 
-    baseline: str | None = None
+    baseline: str | None = Field(None, max_length=100)
     """Label of the point that others are compared with; without it the first."""
-    alpha: float = Field(0.05, gt=0, lt=1)
+    alpha: float = Field(0.05, gt=0, le=0.5)
     """Probability with which any difference may be shown where there is none, after correction."""
     smallest_effect: Positive = 0.05
     """Smallest difference that would matter, as a share of the baseline's mean."""

@@ -181,7 +181,9 @@ TWO = (point("a"), point("b", detector={"kind": "mahalanobis"}))
 
 def test_baseline_of_comparisons_is_one_of_the_points():
     assert plan(*TWO, comparison={"baseline": "b"}).labels == ("a", "b")
-    with pytest.raises(ConfigurationError, match=r"comparison.baseline=c is none of the points: a"):
+    with pytest.raises(
+        ConfigurationError, match=r"comparison.baseline='c' is none of the points: a"
+    ):
         plan(*TWO, comparison={"baseline": "c"})
 
 

@@ -130,7 +130,10 @@ def test_tables_of_prefect_and_notes_of_mlflow_begin_with_what_is_surest(outcome
     surest = report.findings[0]
     assert (rows[0]["point"], rows[0]["metric"]) == (surest.point, surest.metric)
     assert f"- {surest.sentence}\n" in describe_comparison(report)
-    assert describe_comparison(None) == ""
+    assert describe_comparison(None) == describe_comparison(report, 100) == ""
+    short = describe_comparison(report, 400)
+    assert 200 < len(short) <= 400
+    assert f"- {surest.sentence}\n" in short
 
 
 def test_points_share_their_random_numbers(outcome: Any) -> None:

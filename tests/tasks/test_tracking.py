@@ -19,6 +19,7 @@ from sqlalchemy import text
 
 from sim_core.bounded_queue import QueueCounts
 from sim_core.checkpoint import CheckpointFolder
+from sim_core.comparison.report import Question, compare
 from sim_core.config import ExperimentConfig, TrackingConfig
 from sim_core.errors import ConfigurationError, Unavailable
 from sim_core.identity import model_version, result_relevant
@@ -113,6 +114,7 @@ class Workbench:
             "artifacts": [],
             "workspace": self.folder,
             "validation_success": True,
+            "comparison": compare(found.records, found.labels, Question()),
         }
         return publish_experiment(
             self.ledger,
@@ -319,6 +321,8 @@ def test_parent_has_a_table_and_the_artifacts_children_have_none(finished: Workb
     note = finished.snapshot()["mine"]["tags"]["mlflow.note.content"]
     assert "| point | n | precision |" in note
     assert "\n| poisoned | 2 | " in note
+    assert "**Compared with honest**" in note
+    assert note.endswith("10 more comparisons: see the artifact `comparison.json`.")
     client = finished.client()
     [parent] = client.search_runs(["1"], "tags.`quorumlab.kind` = 'experiment'")
     artifacts = {a.path for a in client.list_artifacts(parent.info.run_id)}
