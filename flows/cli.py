@@ -137,7 +137,7 @@ def compare(
         list[str] | None, typer.Option("--metric", help="What to compare; may be repeated.")
     ] = None,
     alpha: Annotated[
-        float | None, typer.Option("--alpha", min=1e-9, max=0.5, help="Level after correction.")
+        float | None, typer.Option("--alpha", min=1e-9, max=0.999, help="Level after correction.")
     ] = None,
     smallest_effect: Annotated[
         list[str] | None,

@@ -12,7 +12,7 @@ class ComparisonConfig(Frozen):
 
     baseline: str | None = Field(None, max_length=100)
     """Label of the point that others are compared with; without it the first."""
-    alpha: float = Field(0.05, gt=0, le=0.5)
+    alpha: float = Field(0.05, gt=0, lt=1)
     """Probability with which any difference may be shown where there is none, after correction."""
     smallest_effect: Positive = 0.05
     """Smallest difference that would matter, as a share of the baseline's mean."""
