@@ -21,6 +21,9 @@ from sim_core.simulate import RunSpec, Segment, simulate
 from tests.postgres import HOW_TO_INSTALL, Postgres, find_programs, postgres_server
 from tests.program import Program, prefect_server
 
+# Prefect reads it when it is first imported, and a busy machine takes longer than its 20 s.
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
+
 # `pytest --hypothesis-profile=explore` looks further than the examples that every run repeats.
 settings.register_profile("repeat", deadline=None, derandomize=True, database=None, max_examples=50)
 settings.register_profile("explore", deadline=None, max_examples=2_000, database=None)

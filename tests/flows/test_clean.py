@@ -48,6 +48,7 @@ class Place:
                 "experiment.name=small",
                 "experiment.replicates=2",
                 "checkpoint.keep=3",
+                "ledger.segments_at_once=1",  # or several share a checkpoint
                 "retention.every_hours=null",
                 f"simulation.steps={steps}",
                 f"workspace={self.folder}",
