@@ -77,7 +77,7 @@ def verdict_lines(report: Report, most: int) -> list[str]:
 def tables(report: Report, *, is_wide: bool) -> list[Table]:
     """Return a table per point, or, of many points, a table per metric.
 
-    Narrow ones leave out the mean, which follows from the difference, and the effect size.
+    Narrow ones leave out both means, which `quorumlab run` shows, and the effect size.
     """
     points = dict.fromkeys(c.point for c in report.comparisons)
     metrics = dict.fromkeys(c.metric for c in report.comparisons)
@@ -98,10 +98,15 @@ def _table(subject: str, first: str, rows: Sequence[Comparison], *, is_wide: boo
         pad_edge=False,
         padding=(0, 1, 0, 0),
     )
-    table.add_column(first, overflow="fold", min_width=12)
+    if first == "metric":
+        table.add_column(first, no_wrap=True)
+    else:
+        table.add_column(first, overflow="fold", min_width=12)
     if sizes:
         table.add_column("n", justify="right")
-    headings = [heading for heading in _FIGURES if is_wide or heading not in ("mean", "d")]
+    headings = [
+        heading for heading in _FIGURES if is_wide or heading not in ("baseline", "mean", "d")
+    ]
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
