@@ -72,6 +72,7 @@ KEEPING = frozenset(
         "ledger/checks.py",
         "ledger/comparisons.py",
         "ledger/condition.py",
+        "ledger/decisions.py",
         "ledger/engine.py",
         "ledger/garbage.py",
         "ledger/migrations/__init__.py",

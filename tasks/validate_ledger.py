@@ -14,7 +14,8 @@ from sqlalchemy import URL
 from sim_core.error_table import Trouble
 from sim_core.errors import QuorumlabError
 from sim_core.ledger.checks import QUERIES, batch_query
-from sim_core.ledger.comparisons import COMPARISONS, Run
+from sim_core.ledger.comparisons import COMPARISONS, compare_run
+from sim_core.ledger.decisions import Run
 from sim_core.ledger.report import (
     EXPECTATIONS,
     RUNS_AT_ONCE,
@@ -104,10 +105,10 @@ def _broken_comparisons(source: Any, ledger: Ledger, runs: Sequence[Run]) -> Ite
     from great_expectations.expectations.row_conditions import Column
 
     places = [
-        (comparison.name, run["run_key"], *place)
-        for comparison in COMPARISONS
+        (name, run["run_key"], *place)
         for run in runs
-        for place in comparison.of_run(ledger, run)
+        for name, of_run in compare_run(ledger, run)
+        for place in of_run
     ]
     frame = pd.DataFrame(places, columns=["name", "run_id", "at", "expected", "found"])
     asset = source.add_dataframe_asset(f"runs from {runs[0]['id']}")

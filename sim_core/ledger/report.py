@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
+from itertools import chain
 from typing import Any
 
 from sim_core.ledger.checks import QUERIES, batch_query
-from sim_core.ledger.comparisons import COMPARISONS, Run
+from sim_core.ledger.comparisons import COMPARISONS, compare_run
+from sim_core.ledger.decisions import Run
 from sim_core.ledger.store import Ledger
 
 RUNS_AT_ONCE = 200
@@ -76,13 +78,14 @@ def _broken_queries(ledger: Ledger, runs: Sequence[Run]) -> Iterator[Failure]:
 
 
 def _broken_comparisons(ledger: Ledger, runs: Sequence[Run]) -> Iterator[Failure]:
-    for comparison in COMPARISONS:
-        for run in runs:
-            places = [p for p in comparison.of_run(ledger, run) if p.expected != p.found]
+    failed: dict[str, list[Failure]] = {comparison.name: [] for comparison in COMPARISONS}
+    for run in runs:
+        for name, places in compare_run(ledger, run, differing=True):
             if places:
                 at, expected, found = places[0]
                 detail = f"{at}: expected {expected}, found {found}"
-                yield Failure(comparison.name, run["run_key"], first_of(len(places), detail))
+                failed[name].append(Failure(name, run["run_key"], first_of(len(places), detail)))
+    return chain.from_iterable(failed.values())
 
 
 def first_of(places: int, detail: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sim_core.ledger.blocks import Block, Entries
 
@@ -37,25 +38,29 @@ def entries_of(rows: Sequence[Sequence[Any]], dtype: np.dtype[np.void]) -> Entri
         ValueError: a value does not fit its field.
     """
     entries = np.zeros(len(rows), dtype=dtype)
-    for index, name in enumerate(dtype.names or ()):
-        values: list[Any] = [row[index] for row in rows]
-        field = dtype[name]
+    for name, values in zip(dtype.names or (), zip(*rows, strict=True), strict=False):
+        field, types = dtype[name], set(map(type, values))
         if field.subdtype is not None:
-            for position, value in enumerate(values):
-                if not isinstance(value, bytes):
-                    raise ValueError(f"{name} is {type(value).__name__}, expected bytes")
-                if len(value) != field.itemsize:
-                    raise ValueError(f"{name} has {len(value)} bytes, expected {field.itemsize}")
-                entries[name][position] = np.frombuffer(value, dtype=field.base)
-        else:
-            numbers = [np.nan if value is None else value for value in values]
-            if field.kind != "f" and any(not isinstance(number, int) for number in numbers):
-                raise ValueError(f"{name} is not a whole number")
-            try:
-                entries[name] = numbers
-            except (OverflowError, TypeError) as error:
-                raise ValueError(f"{name}: {error}") from error
+            entries[name] = _arrays(name, values, field)
+            continue
+        if field.kind != "f" and not types <= {int}:
+            raise ValueError(f"{name} is not a whole number")
+        numbers = [np.nan if v is None else v for v in values] if type(None) in types else values
+        try:
+            entries[name] = numbers
+        except (OverflowError, TypeError) as error:
+            raise ValueError(f"{name}: {error}") from error
     return entries
+
+
+def _arrays(name: str, values: Sequence[Any], field: np.dtype[Any]) -> NDArray[Any]:
+    """Return the arrays whose bytes these are `[n, ...]`."""
+    for value in values:
+        if not isinstance(value, bytes):
+            raise ValueError(f"{name} is {type(value).__name__}, expected bytes")
+        if len(value) != field.itemsize:
+            raise ValueError(f"{name} has {len(value)} bytes, expected {field.itemsize}")
+    return np.frombuffer(b"".join(values), dtype=field.base).reshape(len(values), *field.shape)
 
 
 def block_row(run: int, block: Block) -> tuple[Any, ...]:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from itertools import groupby
+from functools import lru_cache
+from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Select, Table, func, select
+import numpy as np
+from sqlalchemy import Connection, CursorResult, Select, Table, bindparam, func, select
 
 from sim_core.config import ModelConfig
 from sim_core.config.explain import shown
 from sim_core.ledger.blocks import (
     KEPT,
     KINDS,
+    Entries,
     block_hash,
     digest,
     entry_dtypes,
@@ -27,6 +31,36 @@ from sim_core.ledger.tables import BLOCKS, ENTRY_TABLES, RUNS, SUMMARIES
 STEPS_AT_ONCE = 1_000
 ROWS_AT_ONCE = 1_000
 HASH_BYTES = 32
+CONFIGURATIONS_KEPT = 16
+"""Runs of one point share theirs, and they are read together."""
+
+_RUN = select(RUNS).where(RUNS.c.id == bindparam("id"))
+_SUMMARIES = select(SUMMARIES.c.horizon, SUMMARIES.c.head).where(SUMMARIES.c.run == bindparam("id"))
+_STRAYS = select(
+    *(
+        select(func.min(table.c.step))
+        .where(
+            table.c.run == bindparam("id"),
+            (table.c.step < 0) | (table.c.step >= bindparam("steps")),
+        )
+        .scalar_subquery()
+        .label(kind)
+        for kind, table in {**ENTRY_TABLES, "block": BLOCKS}.items()
+    )
+)
+"""The first row of each table beyond the steps that a run has."""
+
+
+def _part_of(table: Table) -> Select[Any]:
+    """Return the query for rows of some steps, but for their run, in the order of their digest."""
+    columns, step = list(table.columns)[1:], table.c.step
+    within = (step >= bindparam("start"), step < bindparam("stop"))
+    statement = select(*columns).where(table.c.run == bindparam("id"), *within)
+    return statement.order_by(*table.primary_key.columns)
+
+
+_PARTS = {kind: _part_of(table) for kind, table in ENTRY_TABLES.items()}
+_BLOCKS = _part_of(BLOCKS)
 
 
 @dataclass(frozen=True)
@@ -52,7 +86,7 @@ def verify_run(ledger: Ledger, run: Mapping[str, Any] | Any) -> Break | None:
         run: A mapping with the `id` of a run.
     """
     with ledger.reading() as connection:
-        row = connection.execute(select(RUNS).where(RUNS.c.id == run["id"])).mappings().one()
+        row = connection.execute(_RUN, {"id": run["id"]}).mappings().one()
         with closing(_breaks(connection, row)) as breaks:
             return next(breaks, None)
 
@@ -65,23 +99,23 @@ def _breaks(connection: Connection, run: Any) -> Generator[Break, None, None]:
     yield from _strays(connection, run)
     previous, step = first_hash(key), -1
     summaries = _summaries(connection, run["id"])
-    for block, recomputed in _blocks(connection, run):
+    for (at, follows, stored_hash, *digests), recomputed in _blocks(connection, run):
         step += 1
-        if block["step"] != step:
+        if at != step:
             yield Break(key, step, "block", f"block {step} is missing")
             return
         for kind, found in recomputed.items():
-            if found != block[kind]:
+            if found != digests[KINDS.index(kind)]:
                 reason = found if isinstance(found, str) else "its rows give another digest"
                 yield Break(key, step, kind, f"{kind} entries of step {step}: {reason}")
-        stored = (block["previous"], block["hash"], *(block[kind] for kind in KINDS))
+        stored = (follows, stored_hash, *digests)
         if not all(isinstance(part, bytes) and len(part) == HASH_BYTES for part in stored):
             yield Break(key, step, "block", f"block {step} holds something that is no hash")
             return
-        if block["previous"] != previous:
+        if follows != previous:
             yield Break(key, step, "block", f"block {step} does not follow block {step - 1}")
-        previous = block_hash(previous, step, tuple(block[kind] for kind in KINDS))
-        if block["hash"] != previous:
+        previous = block_hash(previous, step, tuple(digests))
+        if stored_hash != previous:
             yield Break(key, step, "block", f"the hash of block {step} does not recompute")
         if summaries.get(step + 1, previous.hex()) != previous.hex():
             yield Break(key, step, "head", f"the summary at step {step + 1} names another head")
@@ -101,26 +135,31 @@ def stored_config(run: Mapping[str, Any] | Any) -> ModelConfig:
     """
     config = {key: part for key, part in run["config"].items() if key != "data"}
     simulation = config["simulation"] | {"steps": max(1, run["steps"])}
-    return ModelConfig.model_validate(config | {"simulation": simulation})
+    return _configuration(json.dumps(config | {"simulation": simulation}))
+
+
+@lru_cache(maxsize=CONFIGURATIONS_KEPT)
+def _configuration(text: str) -> ModelConfig:
+    return ModelConfig.model_validate(json.loads(text))
 
 
 def streamed(
-    connection: Connection, statement: Select[Any], n_rows: int = ROWS_AT_ONCE
+    connection: Connection,
+    statement: Select[Any],
+    n_rows: int = ROWS_AT_ONCE,
+    values: Mapping[str, Any] | None = None,
 ) -> CursorResult[Any]:
     """Return the rows of a statement, of which never more than `n_rows` are in memory.
 
     A plain one of PostgreSQL's client would hold them all. To be closed, as a context or so.
     """
-    return connection.execute(statement, execution_options={"yield_per": n_rows})
+    return connection.execute(statement, values, execution_options={"yield_per": n_rows})
 
 
 def _strays(connection: Connection, run: Any) -> Iterator[Break]:
     """Yield rows of steps that the run does not have."""
-    for kind, table in {**ENTRY_TABLES, "block": BLOCKS}.items():
-        outside = (table.c.step < 0) | (table.c.step >= run["steps"])
-        found = connection.execute(
-            select(func.min(table.c.step)).where(table.c.run == run["id"], outside)
-        ).scalar_one()
+    values = {"id": run["id"], "steps": run["steps"]}
+    for kind, found in connection.execute(_STRAYS, values).mappings().one().items():
         if found is not None:
             message = f"{kind} rows of step {found!r:.40}, but {run['steps']} steps"
             step = found if isinstance(found, int) else 0
@@ -128,58 +167,82 @@ def _strays(connection: Connection, run: Any) -> Iterator[Break]:
 
 
 def _summaries(connection: Connection, run: int) -> dict[int, str]:
-    rows = connection.execute(
-        select(SUMMARIES.c.horizon, SUMMARIES.c.head).where(SUMMARIES.c.run == run)
-    )
-    return {row.horizon: row.head for row in rows}
+    return {row.horizon: row.head for row in connection.execute(_SUMMARIES, {"id": run})}
 
 
 def _blocks(
     connection: Connection, run: Any
-) -> Generator[tuple[Any, dict[str, bytes | str]], None, None]:
-    """Yield each block with the digests that its kept rows give, or why they give none."""
+) -> Generator[tuple[Sequence[Any], dict[str, bytes | str]], None, None]:
+    """Yield each block's row with the digests that its kept rows give, or why they give none."""
     dtypes = entry_dtypes(stored_config(run).n_voters, run["n_features"])
+    kinds = sorted(KEPT[run["detail"]])
     for start in range(0, run["steps"], STEPS_AT_ONCE):
+        values = {"id": run["id"], "start": start, "stop": start + STEPS_AT_ONCE}
         with ExitStack() as stack:
-            rows = {
-                kind: _Steps(stack.enter_context(_part(connection, ENTRY_TABLES[kind], run, start)))
-                for kind in sorted(KEPT[run["detail"]])
+            blocks, *rows = [
+                stack.enter_context(streamed(connection, statement, values=values))
+                for statement in (_BLOCKS, *(_PARTS[kind] for kind in kinds))
+            ]
+            steps = {
+                kind: _Steps(part, dtypes[kind]) for kind, part in zip(kinds, rows, strict=True)
             }
-            blocks = stack.enter_context(_part(connection, BLOCKS, run, start))
-            for block in blocks.mappings():
-                found: dict[str, bytes | str] = {}
-                for kind, steps in rows.items():
-                    try:
-                        entries = entries_of(steps.rows(block["step"]), dtypes[kind])
-                        found[kind] = digest(kind, entries)
-                    except ValueError as error:
-                        found[kind] = str(error)
-                yield block, found
+            for block in blocks:
+                yield block, {kind: _digest(kind, steps[kind].entries(block[0])) for kind in steps}
+
+
+def _digest(kind: str, entries: Entries | str) -> bytes | str:
+    return entries if isinstance(entries, str) else digest(kind, entries)
 
 
 class _Steps:
-    """Rows in order of their steps, given out by step."""
+    """Entries of rows in order of their steps, given out by step."""
 
-    def __init__(self, rows: Iterable[Sequence[Any]]) -> None:
-        self._groups = groupby(rows, key=itemgetter(0))
-        self._next = next(self._groups, None)
+    def __init__(self, rows: Iterable[Sequence[Any]], dtype: np.dtype[np.void]) -> None:
+        self._none = np.zeros(0, dtype)
+        self._steps = _by_step(rows, dtype)
+        self._next = next(self._steps, None)
 
-    def rows(self, step: int) -> list[Sequence[Any]]:
-        """Return the rows of a step that lies behind the last one asked for."""
+    def entries(self, step: int) -> Entries | str:
+        """Return the entries of a step behind the last one asked for, or why its rows are none."""
         while self._next is not None and self._next[0] < step:
-            self._next = next(self._groups, None)
+            self._next = next(self._steps, None)
         if self._next is None or self._next[0] != step:
-            return []
-        return list(self._next[1])
+            return self._none
+        return self._next[1]
 
 
-def _part(connection: Connection, table: Table, run: Any, start: int) -> CursorResult[Any]:
-    """Return the rows of some steps, but for their run, in the order in which they are digested."""
-    statement = (
-        select(*list(table.columns)[1:])
-        .where(
-            table.c.run == run["id"], table.c.step >= start, table.c.step < start + STEPS_AT_ONCE
-        )
-        .order_by(*table.primary_key.columns)
-    )
-    return streamed(connection, statement)
+def _by_step(
+    rows: Iterable[Sequence[Any]], dtype: np.dtype[np.void]
+) -> Iterator[tuple[Any, Entries | str]]:
+    """Yield steps with their entries, made of the rows of many at once, or why they have none."""
+    for steps in _whole_steps(rows):
+        try:
+            entries = entries_of(list(chain.from_iterable(steps)), dtype)
+        except ValueError:  # of which step?
+            yield from ((step[0][0], _entries_or_reason(step, dtype)) for step in steps)
+            continue
+        start = 0
+        for step in steps:
+            yield step[0][0], entries[start : start + len(step)]
+            start += len(step)
+
+
+def _whole_steps(rows: Iterable[Sequence[Any]]) -> Iterator[list[list[Sequence[Any]]]]:
+    """Yield the rows of steps, of as many as it takes to have `ROWS_AT_ONCE`."""
+    steps: list[list[Sequence[Any]]] = []
+    n_rows = 0
+    for _, group in groupby(rows, key=itemgetter(0)):
+        steps.append(list(group))
+        n_rows += len(steps[-1])
+        if n_rows >= ROWS_AT_ONCE:
+            yield steps
+            steps, n_rows = [], 0
+    if steps:
+        yield steps
+
+
+def _entries_or_reason(rows: Sequence[Sequence[Any]], dtype: np.dtype[np.void]) -> Entries | str:
+    try:
+        return entries_of(rows, dtype)
+    except ValueError as error:
+        return str(error)

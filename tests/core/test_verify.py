@@ -258,6 +258,32 @@ def test_runs_are_read_in_parts_that_hide_nothing(
     assert verify() is None
 
 
+@pytest.mark.parametrize("rows_at_once", [1, 7, 100_000])
+def test_damage_is_named_by_its_step_however_many_rows_are_converted_at_once(
+    rows_at_once: int,
+    verify: Any,
+    database: sqlite3.Connection,
+    set_value: Any,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr("sim_core.ledger.verify.ROWS_AT_ONCE", rows_at_once)
+    assert verify() is None
+    for kind, column, value, reason in (
+        ("vote", "node", 1.5, "node is not a whole number"),
+        ("metrics", "tp", 10**6, "its rows give another digest"),
+        ("metrics", "auroc", "high", "could not convert string to float: 'high'"),
+        ("decision", "ballots", b"", "ballots has 0 bytes, expected 3"),
+    ):
+        row = last_row(database, kind)
+        set_value(kind, row, column, value)
+        found = verify()
+        assert (found.step, found.entry) == (row["step"], kind)
+        assert found.message == f"{kind} entries of step {row['step']}: {reason}"
+        keyed = {**row, column: value}
+        set_value(kind, keyed, column, row[column])
+        assert verify() is None
+
+
 def test_changed_row_of_a_run_is_found(verify: Any, database: sqlite3.Connection):
     for change, entry in (
         ("UPDATE summary SET head = replace(head, substr(head, 1, 4), 'beef')", "head"),

@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, event
 from sqlalchemy.engine import make_url
 
 from sim_core.checkpoint import CheckpointFolder
@@ -20,7 +20,7 @@ from sim_core.consensus import Outcome
 from sim_core.errors import QuorumlabError
 from sim_core.ledger.blocks import METRIC_COUNTS, METRIC_VALUES
 from sim_core.ledger.checks import ALLOWED, COUNTED, QUERIES, Query, batch_query
-from sim_core.ledger.comparisons import SUMMED, summary
+from sim_core.ledger.comparisons import SUMMED, compare_run, summary
 from sim_core.ledger.report import (
     EXPECTATIONS,
     RUNS_AT_ONCE,
@@ -830,6 +830,44 @@ def test_every_metric_that_follows_is_compared(tmp_path: Path, sound: Path, metr
     ledger.engine.dispose()
     [(at, _, found)] = wrong
     assert (at, found) == (f"summary {metric}", "1000000.0")
+
+
+def test_comparisons_of_a_run_share_one_reading_of_its_decisions(
+    tmp_path: Path, sound: Path
+) -> None:
+    shutil.copy(sound, tmp_path / "ledger.db")
+    ledger = open_ledger(tmp_path)
+    run = ledger.runs_of("e")[0]
+    read: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        read.extend(table for table in ("decision", "proposal") if f"FROM {table}" in statement)
+
+    event.listen(ledger.engine, "before_cursor_execute", note)
+    compared = dict(compare_run(ledger, run))
+    ledger.engine.dispose()
+    assert sum(map(len, compared.values())) > 4 * 10
+    beyond_the_end_and_for_the_chain = 2
+    assert read.count("decision") == 1 + beyond_the_end_and_for_the_chain
+    assert read.count("proposal") == 1 + beyond_the_end_and_for_the_chain
+
+
+def test_a_comparison_that_cannot_read_its_rows_leaves_the_others_alone(
+    tmp_path: Path, sound: Path
+) -> None:
+    def change(db: sqlite3.Connection, run: int) -> None:
+        db.execute("UPDATE vote SET node = 'x' WHERE run = ? AND step = 9 AND node = 3", (run,))
+
+    database = broken(sound, tmp_path, change, rechained=False)
+    ledger = open_ledger(database.parent)
+    found = dict(compare_run(ledger, ledger.runs_of("e")[0], differing=True))
+    ledger.engine.dispose()
+    [(at, _, reason)] = found.pop("vote entries are the ballots")
+    assert at == "its rows"
+    assert "ValueError" in reason
+    [(at, _, reason)] = found.pop(CHAIN)
+    assert (at, reason) == ("step 9", "vote entries of step 9: node is not a whole number")
+    assert not any(found.values())
 
 
 # --- each column ----------------------------------------------------------------------------
