@@ -155,17 +155,22 @@ def _processor_name() -> str:
     return next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), "")
 
 
-def run_suite(name: str, *, repeat: int, warmup: int, console: Console) -> dict[str, Any]:
+def run_suite(
+    name: str, *, repeat: int, warmup: int, console: Console, runs: int | None = None
+) -> dict[str, Any]:
     """Return the results of a suite as the benchmark file has them.
 
-    Raises:
-        ConfigurationError: there is no such suite.
-    """
-    from flows.suites import SUITES
+    Args:
+        name: Which suite.
+        repeat: Samples of each case that does not say otherwise.
+        warmup: Calls before the first sample.
+        console: Where progress is shown.
+        runs: How long the sweeps of the suite `orchestration` are.
 
-    if name not in SUITES:
-        raise ConfigurationError(f"no suite {name!r}; there are: {', '.join(sorted(SUITES))}")
-    groups = SUITES[name]()
+    Raises:
+        ConfigurationError: there is no such suite, or it has no sweeps.
+    """
+    groups = _groups(name, runs)
     total = sum(case.repeat or repeat for group in groups for case in group.cases)
     results: list[Result] = []
     with Progress(console=console, transient=True) as progress:
@@ -182,6 +187,19 @@ def run_suite(name: str, *, repeat: int, warmup: int, console: Console) -> dict[
         "machine": describe_machine(),
         "results": [result.row() for result in results],
     }
+
+
+def _groups(name: str, runs: int | None) -> list[Group]:
+    from flows.suites import SUITES
+    from flows.suites.orchestration import orchestration_suite
+
+    if name not in SUITES:
+        raise ConfigurationError(f"no suite {name!r}; there are: {', '.join(sorted(SUITES))}")
+    if runs is None:
+        return SUITES[name]()
+    if name != "orchestration":
+        raise ConfigurationError(f"--runs {runs}: suite {name!r} has no sweeps; orchestration has")
+    return orchestration_suite(runs)
 
 
 def write_report(report: dict[str, Any], path: Path) -> None:

@@ -256,13 +256,16 @@ def benchmark(
     ] = None,
     repeat: Annotated[int, typer.Option("--repeat", min=1, help="Samples of each case.")] = 15,
     warmup: Annotated[int, typer.Option("--warmup", min=0, help="Calls before the first.")] = 2,
+    runs: Annotated[
+        int | None, typer.Option("--runs", min=5, help="Length of orchestration's sweeps.")
+    ] = None,
     debug: DebugOption = False,
 ) -> None:
     """Measure how fast this program is here, and print figures and ratios."""
     del debug
     from flows.benchmark import run_suite, show_report, write_report
 
-    report = run_suite(suite, repeat=repeat, warmup=warmup, console=Console(stderr=True))
+    report = run_suite(suite, repeat=repeat, warmup=warmup, console=Console(stderr=True), runs=runs)
     show_report(report, Console())
     if output is not None:
         write_report(report, output)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from flows.benchmark import Group
 from flows.suites.ledger import checkpoint_suite, ledger_suite
+from flows.suites.orchestration import orchestration_suite
 from flows.suites.recovery import recovery_suite
 from flows.suites.step import step_suite
 
@@ -14,6 +15,7 @@ SUITES: dict[str, Callable[[], list[Group]]] = {
     "ledger": ledger_suite,
     "checkpoint": checkpoint_suite,
     "recovery": recovery_suite,
+    "orchestration": orchestration_suite,
 }
 
 __all__ = ["SUITES"]

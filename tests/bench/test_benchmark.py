@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import sqlite3
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +17,14 @@ from rich.console import Console
 
 from flows.benchmark import Case, Group, describe_machine, measure, run_suite, write_report
 from flows.suites import SUITES
+from flows.suites.orchestration import (
+    orchestration_suite,
+    running_program,
+    sweeping,
+    sweeping_again,
+)
 from flows.suites.step import network, stepping
-from sim_core.errors import ConfigurationError
+from sim_core.errors import ConfigurationError, QuorumlabError
 
 NAMES = {
     "step": """step_100x100x8 rng_100x100x8 oracle_100x100x8 step_1000x100x8 oracle_1000x100x8
@@ -24,6 +33,8 @@ NAMES = {
     "ledger": """insert_sqlite raw_sqlite insert_postgresql raw_copy insert_1000 connect
         verify_chain top_sources stream_all""",
     "checkpoint": "run_without run_every_10 restore",
+    "orchestration": """bare_1000 sweep_1000 sweep_1000_untracked sweep_again_1000 one_core two_cores
+        tune_100 prefect_ray_100""",
 }
 
 
@@ -92,6 +103,51 @@ def test_report_is_written_as_json_and_as_a_row_per_sample(
         write_report(report, tmp_path / "figures.txt")
 
 
+TINY = (
+    "executor=inline", "tracking=off", "validation=off", "output.plots=false",
+    "simulation.nodes=4", "simulation.steps=3",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("open_case", "ledgers"), [(sweeping, 2), (sweeping_again, 1)], ids=["new", "again"]
+)
+def test_a_sweep_is_carried_out_whole_every_time_and_again_only_where_that_is_measured(
+    open_case: Any, ledgers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with open_case(10, *TINY)() as call:
+        assert call() > 0
+        if ledgers == 2:
+            assert call() > 0
+        found = list(tmp_path.rglob("ledger.db"))
+        assert len(found) == ledgers
+        for path in found:
+            with closing(sqlite3.connect(path)) as database:
+                runs = database.execute("SELECT state, steps, epoch FROM run").fetchall()
+            assert runs == [("finished", 3, 1)] * 10
+
+
+def test_names_of_sweeps_say_how_long_they_are():
+    names = [case.name for group in orchestration_suite(5) for case in group.cases]
+    assert {"bare_5", "sweep_5", "sweep_again_5", "prefect_ray_5"} <= set(names)
+
+
+def test_program_that_fails_is_no_sample():
+    with (
+        running_program([sys.executable, "-c", "raise SystemExit('no Ray')"], 5)() as call,
+        pytest.raises(QuorumlabError, match="no Ray"),
+    ):
+        call()
+
+
+def test_length_of_sweeps_is_no_setting_of_other_suites():
+    with pytest.raises(ConfigurationError, match="'step' has no sweeps"):
+        run_suite("step", repeat=1, warmup=0, console=Console(quiet=True), runs=5)
+
+
 def test_unknown_suite_names_those_that_there_are():
-    with pytest.raises(ConfigurationError, match="there are: checkpoint, ledger, recovery, step"):
+    with pytest.raises(
+        ConfigurationError, match="there are: checkpoint, ledger, orchestration, recovery, step"
+    ):
         run_suite("stepp", repeat=1, warmup=0, console=Console(quiet=True))
