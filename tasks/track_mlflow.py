@@ -39,6 +39,7 @@ from sim_core.faultpoints import reach
 from sim_core.identity import content_hash
 from sim_core.ledger.store import Ledger
 from sim_core.results import RESOURCE_METRICS, Interval, RunRecord
+from tasks.mlflow_curves import CurveTable, Point
 
 if TYPE_CHECKING:  # importing mlflow takes seconds: functions do it when they need it
     from mlflow import MlflowClient
@@ -177,7 +178,8 @@ def publish_experiment(
         _connected(address, workspace, config.tracking) as client,
         _sparing_garbage_collection(),
     ):
-        outbox = Outbox(client, _find_experiment(client, config, workspace), name)
+        table = curve_table(config.tracking, workspace)
+        outbox = Outbox(client, _find_experiment(client, config, workspace), name, table)
         verdict = {None: "off", True: "passed", False: "failed"}[validation_success]
         about = parent_content(name, key, records, points, verdict, comparison)
         if samples:
@@ -466,9 +468,19 @@ class Slot:
 class Outbox:
     """The MLflow runs of one experiment: those that are there, and those that are made."""
 
-    def __init__(self, client: MlflowClient, experiment_id: str, name: str) -> None:
-        """Look up, once, everything that is there of the experiment `name`."""
+    def __init__(
+        self,
+        client: MlflowClient,
+        experiment_id: str,
+        name: str,
+        table: CurveTable | None = None,
+    ) -> None:
+        """Look up, once, everything that is there of the experiment `name`.
+
+        Curves go into `table`; without one they go through the client.
+        """
         self.name = name
+        self._table = table
         self._client = client
         self._experiment_id = experiment_id
         self._found: dict[str, list[Run]] = {}
@@ -543,7 +555,8 @@ class Outbox:
             if key.startswith("quorumlab.") and key not in wanted:
                 self._client.delete_tag(slot.run, key)
         tags = [RunTag(k, v) for k, v in wanted.items() if slot.tags.get(k) != v]
-        self._client.log_batch(slot.run, tags=tags)
+        if tags:
+            self._client.log_batch(slot.run, tags=tags)
 
     def fill_and_finish(self, slot: Slot, about: Content, curves: Sequence[Metric]) -> None:
         """Log everything, and that it is complete last; logging it again changes nothing."""
@@ -552,7 +565,12 @@ class Outbox:
         at = about.start_ms + SUMMARY_STEP
         summary = [Metric(k, v, at, SUMMARY_STEP) for k, v in about.summary.items()]
         params = [Param(k, v) for k, v in about.params.items()]
-        self._client.log_batch(slot.run, metrics=[*summary, *curves], params=params)
+        if self._table is None:
+            summary += curves
+        else:
+            points = (Point(m.key, m.value, m.timestamp, m.step) for m in curves)
+            self._table.add(slot.run, points)
+        self._client.log_batch(slot.run, metrics=summary, params=params)
         reach("publish.logged")
         self._set_tags(slot, about)
         reach("publish.tagged")
@@ -653,6 +671,17 @@ def tracking_address(tracking: TrackingConfig, workspace: Path) -> str:
             "tracking.uri=http://127.0.0.1:5000, or set MLFLOW_TRACKING_URI"
         )
     return address
+
+
+def curve_table(tracking: TrackingConfig, workspace: Path) -> CurveTable | None:
+    """Return where curves are written without MLflow: its database, if it is the workspace's own.
+
+    None where it is a server's, or of another version of MLflow.
+    """
+    if tracking.kind != "mlflow_local":
+        return None
+    table = CurveTable(workspace.absolute() / "mlflow.db")
+    return table if table.fits() else None
 
 
 def prepare_store(workspace: Path) -> None:

@@ -29,11 +29,14 @@ from sim_core.plan import Plan, Point, plan_runs
 from sim_core.results import Findings, RunRecord, collect_findings
 from sim_core.simulate import simulate
 from tasks import track_mlflow
+from tasks.mlflow_curves import CurveTable
+from tasks.mlflow_curves import Point as CurvePoint
 from tasks.sample_resources import ResourceSample
 from tasks.track_mlflow import (
     CURVES,
     LONGEST_PARAM,
     curve_metrics,
+    curve_table,
     delete_published,
     flat_params,
     prepare_store,
@@ -353,6 +356,39 @@ def test_a_lost_store_is_made_again_with_equal_histories(bench: Workbench) -> No
     assert {r.mlflow_run_id for r in bench.findings.records} == set(ids.values())
 
 
+def test_curves_written_past_mlflow_are_those_that_it_writes(
+    bench: Workbench, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.publish()
+    written = bench.snapshot()
+    assert sum(len(run["history"].get("steps/f1", [])) for run in written.values()) > STEPS
+    bench.lose_store(empty_store)
+    monkeypatch.setattr(track_mlflow, "curve_table", lambda *_: None)
+    bench.publish()
+    assert bench.snapshot() == written
+
+
+def test_tables_of_another_mlflow_are_left_to_it(bench: Workbench) -> None:
+    local = TrackingConfig(kind="mlflow_local")
+    assert curve_table(local, bench.folder) is not None
+    with closing(sqlite3.connect(bench.folder / "mlflow.db")) as db:
+        db.execute("ALTER TABLE latest_metrics ADD COLUMN more TEXT")
+    assert curve_table(local, bench.folder) is None
+    assert curve_table(TrackingConfig(kind="mlflow_server"), bench.folder) is None
+
+
+def test_points_added_again_or_late_change_nothing(bench: Workbench) -> None:
+    table = CurveTable(bench.folder / "mlflow.db")
+    late, early = CurvePoint("steps/f1", 0.5, 1009, 9), CurvePoint("steps/f1", 0.75, 1003, 3)
+    for points in ([late, early], [early], [late]):
+        table.add("a" * 32, points)
+        with closing(sqlite3.connect(bench.folder / "mlflow.db")) as db:
+            found = db.execute("SELECT key, value, timestamp, step FROM metrics ORDER BY step")
+            assert found.fetchall() == [early, late]
+            found = db.execute("SELECT key, value, timestamp, step FROM latest_metrics")
+            assert found.fetchall() == [late]
+
+
 def test_counts_are_told_of_what_was_published_and_of_what_failed(
     bench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -429,6 +465,7 @@ class Guard:
         self.calls = self.fatal = 0
         for name in ("create_experiment", "create_run", "log_batch", "set_terminated"):
             monkeypatch.setattr(MlflowClient, name, self.guarded(getattr(MlflowClient, name)))
+        monkeypatch.setattr(CurveTable, "add", self.guarded(CurveTable.add))
         monkeypatch.setattr(Ledger, "set_published", self.guarded(Ledger.set_published))
 
     def guarded(self, method: Callable[..., Any]) -> Callable[..., Any]:
