@@ -30,6 +30,9 @@ SHARES = (0.1, 0.2, 0.3, 0.4, 0.45)
 """Of liars: the points of the sweep."""
 SETTINGS = ("simulation.nodes=50", "simulation.steps=50", "adversary=poisoner")
 REPEAT = 3
+TUNE_NEEDS = ("fsspec", "pyarrow")
+"""Of Ray Tune, which comes with Ray. Looking for `ray.tune` itself would import Ray, and that has to
+wait until an executor has said who may talk to it."""
 Opened = Callable[[], AbstractContextManager[Callable[[], float]]]
 
 
@@ -52,7 +55,7 @@ def orchestration_suite(runs: int | None = None) -> list[Group]:
         ("two_cores", sweeping(many, *alone, "executor.num_cpus=2")),
     ]
     programs = [(f"prefect_ray_{few}", running_program(command(few), few))]
-    if find_spec("ray.tune") is not None:
+    if all(find_spec(package) is not None for package in TUNE_NEEDS):
         tune = [sys.executable, "-m", "flows.suites.tuned", *words(few)]
         programs.insert(0, (f"tune_{few}", running_program(tune, few)))
     bare = sweeps[0][0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sqlite3
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -131,6 +132,15 @@ def test_a_sweep_is_carried_out_whole_every_time_and_again_only_where_that_is_me
 def test_names_of_sweeps_say_how_long_they_are():
     names = [case.name for group in orchestration_suite(5) for case in group.cases]
     assert {"bare_5", "sweep_5", "sweep_again_5", "prefect_ray_5"} <= set(names)
+
+
+def test_looking_at_the_suites_imports_no_ray():
+    """Or an executor that starts Ray later in the same process would be refused by it."""
+    program = (
+        "import sys; from flows.suites import SUITES; [suite() for suite in SUITES.values()]; "
+        "assert 'ray' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 
 def test_program_that_fails_is_no_sample():
