@@ -9,27 +9,17 @@ from typing import Any
 import msgspec
 import zstandard
 
+from tests.damage import damage
+
 
 def damaged_bytes(content: bytes, n: int) -> list[bytes]:
     """Return what became of bytes that were cut off, lengthened, moved, or of which bits flipped."""
     rng = random.Random(4)
     found: list[bytes] = [b"", b"\0", content + b"\0", content * 2, content[::-1]]
     while len(found) < n:
-        damaged = bytearray(content)
-        at = rng.randrange(len(damaged))
-        match len(found) % 5:
-            case 0:
-                del damaged[at:]
-            case 1:
-                damaged[at] ^= 1 << rng.randrange(8)
-            case 2:
-                damaged[at:at] = rng.randbytes(rng.randint(1, 9))
-            case 3:
-                del damaged[at : at + rng.randint(1, 40)]
-            case 4:
-                damaged[at : at + 8] = rng.randbytes(8)
-        if damaged != content:
-            found.append(bytes(damaged))
+        changed = damage(content, rng, len(found), rng.randrange(len(content)))
+        if changed != content:
+            found.append(changed)
     return found
 
 
