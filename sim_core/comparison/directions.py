@@ -24,7 +24,6 @@ BETTER_HIGHER = frozenset(
         "precision",
         "recall",
         "steps_per_minute",
-        "true_confirmations",
     ]
 )
 BETTER_LOWER = frozenset(
@@ -48,8 +47,22 @@ BETTER_LOWER = frozenset(
         "wall_seconds",
     ]
 )
-DEPENDS = frozenset(["rejections", "run_length_steps"])
-"""Rejecting is right or wrong with the signature; a first alarm is late or, without attacks, early."""
+DEPENDS = frozenset(["rejections", "run_length_steps", "true_confirmations"])
+"""Rejecting is right or wrong with the signature; a first alarm is late or, without attacks, early;
+nodes that each confirm their own signature confirm more than a network that shares one."""
+WITHIN_ONE = frozenset(
+    [
+        "auroc",
+        "benign_blocked_share",
+        "detected_share",
+        "f1",
+        "immunity_share",
+        "infected_share",
+        "precision",
+        "recall",
+    ]
+)
+"""Shares and scores from 0 to 1."""
 
 
 def direction_of(metric: str) -> Direction:

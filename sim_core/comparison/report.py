@@ -12,7 +12,14 @@ from sim_core.comparison.corrections import holm
 from sim_core.comparison.differences import Difference, paired_difference, unpaired_difference
 from sim_core.comparison.pairing import LeftOut, Sample, finished_runs, left_out, sample
 from sim_core.comparison.planning import POWER
-from sim_core.comparison.verdicts import Comparison, SmallestEffect, Verdict, judge, needed
+from sim_core.comparison.verdicts import (
+    SMALLEST_MEAN,
+    Comparison,
+    SmallestEffect,
+    Verdict,
+    judge,
+    needed,
+)
 from sim_core.errors import UserError
 from sim_core.results import MAIN_METRICS, RunRecord, metric_names
 
@@ -68,6 +75,7 @@ class Report:
             "power": POWER,
             "smallest_effect": {
                 "relative": self.smallest.relative,
+                "smallest_mean_within_one": SMALLEST_MEAN,
                 "relative_of": dict(self.smallest.shares),
                 "absolute_of": dict(self.smallest.absolute),
             },

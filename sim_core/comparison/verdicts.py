@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from sim_core.comparison.differences import Difference, Method
-from sim_core.comparison.directions import Direction, direction_of
+from sim_core.comparison.directions import WITHIN_ONE, Direction, direction_of
 from sim_core.comparison.planning import MOST, replicates_needed
 from sim_core.comparison.wording import plain, probability, signed
 
@@ -30,6 +30,8 @@ class Verdict(StrEnum):
     """The metric has no values to compare."""
 
 
+SMALLEST_MEAN = 0.2
+"""Of metrics within 0 and 1: a share is taken of this where the baseline's mean is smaller."""
 FINDINGS = frozenset([Verdict.BETTER, Verdict.WORSE, Verdict.HIGHER, Verdict.LOWER])
 
 
@@ -38,20 +40,26 @@ class SmallestEffect:
     """The smallest difference that would matter: a share of the baseline's mean, or a size."""
 
     relative: float = 0.05
+    """Of a metric within 0 and 1 this share is taken of 0.2 at least: 5 % are never below 0.01."""
     absolute: Mapping[str, float] = field(default_factory=dict)
     """Sizes of metrics, in place of the share."""
     shares: Mapping[str, float] = field(default_factory=dict)
-    """Shares of metrics, in place of that of all."""
+    """Shares of metrics, in place of that of all; exactly of the baseline's mean."""
 
     def of(self, metric: str, baseline_mean: float | None) -> float | None:
         """Return the size for a metric; None where there is none because the baseline is 0.
 
         >>> SmallestEffect(absolute={"f1": 0.01}).of("f1", 0.8), SmallestEffect().of("mcc", -0.5)
         (0.01, 0.025)
+        >>> round(SmallestEffect().of("recall", 0.001), 6), SmallestEffect().of("missed", 0.0)
+        (0.01, None)
         """
         if metric in self.absolute:
             return self.absolute[metric]
-        return abs(baseline_mean or 0.0) * self.shares.get(metric, self.relative) or None
+        mean = abs(baseline_mean or 0.0)
+        if metric in self.shares:
+            return mean * self.shares[metric] or None
+        return self.relative * (max(mean, SMALLEST_MEAN) if metric in WITHIN_ONE else mean) or None
 
 
 @dataclass(frozen=True)

@@ -15,4 +15,4 @@ class ComparisonConfig(Frozen):
     alpha: float = Field(0.05, gt=0, lt=1)
     """Probability with which any difference may be shown where there is none, after correction."""
     smallest_effect: Positive = 0.05
-    """Smallest difference that would matter, as a share of the baseline's mean."""
+    """Smallest difference that would matter, as a share of the baseline's mean (between 0 and 1: of 0.2 at least)."""

@@ -81,6 +81,7 @@ NOISE = np.random.default_rng(2).normal(0.0, 0.01, 20)
         ("cost", -0.1, Verdict.BETTER),
         ("rejections", 0.1, Verdict.HIGHER),
         ("rejections", -0.1, Verdict.LOWER),
+        ("true_confirmations", 0.1, Verdict.HIGHER),
     ],
 )
 def test_planted_effect_is_found_and_called_by_its_direction(
@@ -131,6 +132,28 @@ def test_smallest_effect_may_be_a_size_or_a_share() -> None:
     assert only(report_of(*runs, metrics=("f1",), smallest=strict)).verdict == Verdict.TOO_FEW
     share = SmallestEffect(shares={"f1": 0.0001})
     assert only(report_of(*runs, metrics=("f1",), smallest=share)).verdict == Verdict.TOO_FEW
+
+
+def test_shares_next_to_zero_are_not_asked_for_differences_that_nobody_sees() -> None:
+    """5 % of a share of 0.015 would take thousands of replicates: 0.01 is the least by default."""
+    low = BASE * 0.02
+    noise = NOISE - NOISE.mean()
+    runs = (
+        records("a", recall=low, missed=low),
+        records("b", recall=low + noise, missed=low + noise),
+    )
+    recall, missed = report_of(*runs, metrics=("recall", "missed")).comparisons
+    assert recall.smallest_effect == pytest.approx(0.01)
+    assert missed.smallest_effect == pytest.approx(0.05 * low.mean())
+    assert recall.verdict == Verdict.NO_DIFFERENCE
+    assert missed.verdict == Verdict.TOO_FEW
+    for asked, size in [
+        (SmallestEffect(0.01), 0.002),
+        (SmallestEffect(shares={"recall": 0.05}), 0.05 * low.mean()),
+        (SmallestEffect(absolute={"recall": 0.003}), 0.003),
+    ]:
+        report = report_of(*runs, metrics=("recall",), smallest=asked)
+        assert only(report).smallest_effect == pytest.approx(size)
 
 
 def test_baseline_of_zero_asks_what_matters() -> None:

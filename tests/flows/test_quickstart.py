@@ -110,7 +110,7 @@ def test_outcome_tells_what_distinguishes_the_points_from_the_first(outcome: Any
     )
     lines = verdicts(outcome)
     assert len(lines) <= 12
-    assert "true_confirmations is worse: -11" in lines[1]
+    assert "true_confirmations is lower: -11" in lines[1]
     assert "quorumlab compare" in lines[-1]
 
 
