@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
-from statistics import median
+from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -12,16 +10,21 @@ from rich.markup import escape
 from rich.table import Table
 
 from sim_core.comparison.report import Report
-from sim_core.comparison.verdicts import Comparison, Verdict, about
-from sim_core.comparison.wording import percent, plain, probability
+from sim_core.comparison.telling import (
+    FIGURES,
+    Part,
+    explanations,
+    in_short,
+    others,
+    parts_of,
+    size_of,
+)
+from sim_core.comparison.verdicts import Verdict
 
 MOST_SENTENCES = 20
 WIDE = 96
 """Columns of a terminal that has room for everything."""
-MOST_OTHERS = 3
 MOST_GAPS = 10
-POINTS_BY_POINT = 4
-"""Up to so many points have a table each; beyond that each metric has one."""
 STYLES = {
     Verdict.BETTER: "green",
     Verdict.WORSE: "red",
@@ -58,20 +61,7 @@ def verdict_lines(report: Report, most: int) -> list[str]:
         lines.append(f"• and {len(findings) - most} more differences")
     if not findings and report.comparisons:
         lines.append("• no difference is shown")
-    rest = [c for c in report.comparisons if not c.is_finding]
-    if len(rest) <= MOST_OTHERS:
-        lines += [f"• {escape(c.sentence)}" for c in rest]
-    else:
-        others = Counter(c.verdict for c in rest)
-        words = {
-            Verdict.NO_DIFFERENCE: "without a difference that matters",
-            Verdict.TOO_FEW: "with too few replicates to tell",
-            Verdict.EQUAL: "equal in every replicate",
-            Verdict.UNDEFINED: "undefined",
-        }
-        counts = ", ".join(f"{others[v]} {text}" for v, text in words.items() if others[v])
-        lines.append(f"• other comparisons: {counts}")
-    return lines
+    return lines + [f"• {escape(line)}" for line in others(report.comparisons)]
 
 
 def tables(report: Report, *, is_wide: bool) -> list[Table]:
@@ -79,104 +69,36 @@ def tables(report: Report, *, is_wide: bool) -> list[Table]:
 
     Narrow ones leave out both means, which `quorumlab run` shows, and the effect size.
     """
-    points = dict.fromkeys(c.point for c in report.comparisons)
-    metrics = dict.fromkeys(c.metric for c in report.comparisons)
-    if len(points) <= max(POINTS_BY_POINT, len(metrics) // 2):
-        parts = [[c for c in report.comparisons if c.point == point] for point in points]
-        return [_table(part[0].point, "metric", part, is_wide=is_wide) for part in parts]
-    parts = [[c for c in report.comparisons if c.metric == metric] for metric in metrics]
-    return [_table(part[0].metric, "point", part, is_wide=is_wide) for part in parts]
+    return [_table(part, is_wide=is_wide) for part in parts_of(report)]
 
 
-def _table(subject: str, first: str, rows: Sequence[Comparison], *, is_wide: bool) -> Table:
-    sizes = {_size(comparison) for comparison in rows}
-    n = f" ({sizes.pop()})" if len(sizes) == 1 else ""
+def _table(part: Part, *, is_wide: bool) -> Table:
+    sizes = part.sizes
+    n = f" ({next(iter(sizes))})" if len(sizes) == 1 else ""
     table = Table(
-        title=escape(f"{subject} against {rows[0].baseline}{n}"),
+        title=escape(f"{part.subject} against {part.rows[0].baseline}{n}"),
         title_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,
         padding=(0, 1, 0, 0),
     )
-    if first == "metric":
-        table.add_column(first, no_wrap=True)
+    if part.first == "metric":
+        table.add_column(part.first, no_wrap=True)
     else:
-        table.add_column(first, overflow="fold", min_width=12)
-    if sizes:
+        table.add_column(part.first, overflow="fold", min_width=12)
+    if not n:
         table.add_column("n", justify="right")
     headings = [
-        heading for heading in _FIGURES if is_wide or heading not in ("baseline", "mean", "d")
+        heading for heading in FIGURES if is_wide or heading not in ("baseline", "mean", "d")
     ]
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    for comparison in rows:
-        n_cell = [_size(comparison)] if sizes else []
-        figures = [_FIGURES[heading](comparison) for heading in headings]
-        name = escape(getattr(comparison, first))
+    for comparison in part.rows:
+        n_cell = [] if n else [size_of(comparison)]
+        figures = [FIGURES[heading](comparison) for heading in headings]
+        name = escape(getattr(comparison, part.first))
         style = STYLES.get(comparison.verdict, "dim")
         verdict = f"[{style}]{escape(in_short(comparison))}[/]"
         table.add_row(name, *n_cell, *figures, verdict)
     return table
-
-
-def _size(comparison: Comparison) -> str:
-    found = comparison.found
-    return f"{found.n} pairs" if found.is_paired else f"{found.n} and {found.n_baseline}"
-
-
-def _effect_size(comparison: Comparison) -> str:
-    size = comparison.found.effect_size
-    return "-" if size is None else f"{size:+.2f}"
-
-
-_FIGURES: dict[str, Callable[[Comparison], str]] = {
-    "baseline": lambda c: plain(c.found.baseline_mean),
-    "mean": lambda c: plain(c.found.mean),
-    "difference": lambda c: c.amount,
-    "d": _effect_size,
-    "p": lambda c: (
-        probability(c.p_adjusted).removeprefix("p = ").removeprefix("p ").replace(" ", "")
-    ),
-    "saved": lambda c: c.saved,
-}
-"""Columns, from left to right."""
-
-
-def in_short(comparison: Comparison) -> str:
-    """Return a verdict for a cell: how many replicates are needed, how small a difference is."""
-    verdict = comparison.verdict
-    if verdict == Verdict.TOO_FEW and comparison.replicates_needed is not None:
-        return f"needs ~{_compact(about(comparison.replicates_needed))}"
-    if verdict == Verdict.TOO_FEW:
-        return "too few"
-    if verdict == Verdict.NO_DIFFERENCE:
-        return f"within ±{plain(comparison.smallest_effect)}"
-    return f"{verdict}, small" if comparison.is_finding and comparison.is_small else str(verdict)
-
-
-def _compact(n: int) -> str:
-    return str(n) if n < 1_000 else f"{n / 1_000:g}k"
-
-
-def explanations(report: Report) -> list[str]:
-    """Return how the figures are to be read."""
-    lines = [
-        (
-            f"difference ± half of its {percent(1 - report.alpha)} interval; d: effect size; p: "
-            f"adjusted after Holm over {report.family} tests, better or worse below "
-            f"{report.alpha:g}; saved: share of the variance that the same random numbers took away."
-        ),
-        (
-            f"What matters is {percent(report.smallest.relative)} of the baseline's mean, or "
-            "--smallest-effect. small, within: the difference, if any, is smaller. needs: too few "
-            "replicates to tell; about so many would do."
-        ),
-    ]
-    if report.saved:
-        low, middle, high = (f"{100 * f(report.saved):.0f} %" for f in (min, median, max))
-        lines.append(
-            f"Pairing saved {middle} of the variance of the differences (median of "
-            f"{len(report.saved)} comparisons, {low} to {high})."
-        )
-    return lines

@@ -36,6 +36,7 @@ KEEPING = frozenset(
         "comparison/pairing.py",
         "comparison/planning.py",
         "comparison/report.py",
+        "comparison/telling.py",
         "comparison/verdicts.py",
         "comparison/wording.py",
         "config/__init__.py",
