@@ -122,6 +122,12 @@ class Bench:
         """Folder of the experiment's files."""
         return self.workspace.experiment(self.plan.name)
 
+    @property
+    def page(self) -> Path | None:
+        """Page that compares the points; None where there is one, or where no tables are made."""
+        is_made = self.config.output.tables and len(self.plan.labels) > 1
+        return self.folder / "report.html" if is_made else None
+
     @contextmanager
     def closing(self) -> Iterator[None]:
         """Enter into the ledger that work stopped early, if it does; let go of the database."""

@@ -150,6 +150,9 @@ def compare(
     csv_file: Annotated[
         Path | None, typer.Option("--csv", help="File for a row per comparison.")
     ] = None,
+    html_file: Annotated[
+        Path | None, typer.Option("--html", help="File for a page: verdicts, plots, tables.")
+    ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     debug: DebugOption = False,
 ) -> None:
@@ -171,6 +174,7 @@ def compare(
         across_versions=across_versions,
         json_file=json_file,
         csv_file=csv_file,
+        html_file=html_file,
     )
 
 

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,8 @@ class Compared:
     """Of its runs: one, unless somebody mixed them."""
     labels: list[str]
     records: list[RunRecord]
+    environment: Mapping[str, Any]
+    """Where it was run, as the ledger has it."""
 
 
 def compare_experiments(
@@ -54,6 +56,7 @@ def compare_experiments(
     across_versions: bool = False,
     json_file: Path | None = None,
     csv_file: Path | None = None,
+    html_file: Path | None = None,
 ) -> Report:
     """Print what distinguishes points from a baseline, and return it.
 
@@ -69,6 +72,7 @@ def compare_experiments(
         across_versions: Whether results of different versions of the model may be compared.
         json_file: File to write everything into.
         csv_file: File to write a row per comparison into.
+        html_file: File to write a page into: verdicts, pictures, tables.
 
     Raises:
         UserError: an experiment, point or metric is not there, the versions of the model differ, or
@@ -96,7 +100,28 @@ def compare_experiments(
         write_whole(json_file, json.dumps(about | report.to_json(), indent=2, allow_nan=False))
     if csv_file is not None:
         write_whole(csv_file, as_csv(report))
+    if html_file is not None:
+        write_page(folder, experiments, report, notes, html_file)
+        console.print(f"page: {html_file}", highlight=False, soft_wrap=True, markup=False)
     return report
+
+
+def write_page(
+    folder: Path, experiments: Sequence[Compared], report: Report, notes: Sequence[str], file: Path
+) -> None:
+    """Write a comparison as one page that needs nothing else."""
+    from flows.report import origin_of, subject_of_ledger
+    from tasks.write_report import write_report
+
+    labels, records = merged(experiments)
+    origins = [
+        origin_of(e.name, e.config.experiment.seed, e.records, e.environment, e.model_versions)
+        for e in experiments
+    ]
+    title = ", ".join(e.name for e in experiments)
+    with opened(folder) as (_, ledger):
+        subject = subject_of_ledger(ledger, title, origins, labels, records, report, notes)
+        write_report(subject, file)
 
 
 def _read(ledger: Ledger, name: str) -> Compared:
@@ -104,7 +129,8 @@ def _read(ledger: Ledger, name: str) -> Compared:
     config, _ = stored_points(experiment)
     findings = collect_findings(ledger, name, config.cost)
     versions = tuple(sorted({row["model_version"] for row in ledger.runs_of(name)}))
-    return Compared(name, config, versions, findings.labels, findings.records)
+    environment = experiment.environment
+    return Compared(name, config, versions, findings.labels, findings.records, environment)
 
 
 def expect_one_version(experiments: Sequence[Compared], *, across_versions: bool) -> list[str]:

@@ -259,6 +259,8 @@ def _adapted(adjustments: list[dict[str, Any]]) -> str:
 def _where(bench: Bench, workspace: Path) -> str:
     tracking = bench.config.tracking
     lines = [f"results      {bench.folder}"]
+    if bench.page is not None:
+        lines.append(f"report       {bench.page}")
     if bench.config.output.plots:
         lines.append(f"plots        {bench.folder / 'plots'}")
     if tracking.kind == "mlflow_local":

@@ -226,6 +226,12 @@ def write(
             from tasks.draw_plots import draw_all
 
             draw_all(findings.steps, findings.records, findings.points, bench.folder / "plots")
+        if bench.page is not None:
+            from flows.report import subject_of_outcome
+            from tasks.write_report import write_report
+
+            plots = bench.folder / "plots" if bench.config.output.plots else None
+            write_report(subject_of_outcome(bench, outcome), bench.page, plots)
         orchestrator.show_results(outcome.name, findings, outcome.comparison)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -194,9 +194,17 @@ def differing_values(configs: Sequence[ModelConfig]) -> tuple[dict[str, Scalar],
     A choice of a group is given under the group's name (`detector: zscore`); its own settings
     only where they differ between points that made the same choice.
     """
-    flat = [
-        _flatten(c.model_dump(mode="json", include=set(ModelConfig.model_fields))) for c in configs
-    ]
+    fields = set(ModelConfig.model_fields)
+    return differing_settings([c.model_dump(mode="json", include=fields) for c in configs])
+
+
+def differing_settings(configs: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Scalar], ...]:
+    """Return the same of configurations as the ledger has them.
+
+    >>> differing_settings([{"detector": {"kind": "ecod"}}, {"detector": {"kind": "zscore"}}])
+    ({'detector': 'ecod'}, {'detector': 'zscore'})
+    """
+    flat = [_flatten(config) for config in configs]
     keys = sorted({key for values in flat for key in values})
     differing = []
     for key in keys:
@@ -211,11 +219,11 @@ def differing_values(configs: Sequence[ModelConfig]) -> tuple[dict[str, Scalar],
     return tuple({key: values[key] for key in differing if key in values} for values in flat)
 
 
-def _flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Scalar]:
+def _flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
     flat: dict[str, Scalar] = {}
     for key, part in value.items():
         name = prefix if key == "kind" else f"{prefix}.{key}" if prefix else key
-        if isinstance(part, dict):
+        if isinstance(part, Mapping):
             flat |= _flatten(part, name)
         elif isinstance(part, list):
             flat[name] = json.dumps(part)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,22 +10,18 @@ import numpy as np
 import pandas as pd
 
 from sim_core.results import CONFIDENCE, Interval, RunRecord
+from tasks.plots.step_curves import CUMULATIVE, OF_ATTACKS
+from tasks.plots.style import DASHES, PALETTE, short, words_of
 
 if TYPE_CHECKING:  # matplotlib takes a second to import: only who draws pays for it
     from matplotlib.axes import Axes
 
 DOTS_PER_INCH = 150
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Colours that colour-blind readers can tell apart (Okabe and Ito 2008), without the yellow."""
-DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
-"""Line styles, taken in turn, so that curves differ in print and where one hides another."""
 GREY = "#5f6368"
 MOST_LABELS = 8
 """Curves that have a band and are named at their ends; more are named in a legend."""
 MOST_CURVES = len(PALETTE) * len(DASHES)
 """Curves in one plot: no two look the same."""
-MOST_LETTERS = 26
-"""Length of a label beside a plot."""
 MOST_ROWS = 60
 """Points in one plot of intervals."""
 STYLE: dict[Any, Any] = {
@@ -48,10 +43,6 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
 }
-CUMULATIVE = frozenset({"true_confirmations", "false_confirmations", "messages_sent"})
-"""Counts of a step, which are drawn as sums since step 0."""
-OF_ATTACKS = frozenset({"precision", "recall", "f1", "mcc"})
-"""Metrics that say nothing about steps without attack flows, which are left out of their curves."""
 MAIN_METRICS = (
     "precision",
     "recall",
@@ -62,51 +53,6 @@ MAIN_METRICS = (
     "false_confirmations",
     "messages_sent",
 )
-
-
-@dataclass(frozen=True)
-class Words:
-    """What a metric is called in a plot."""
-
-    title: str
-    axis: str
-    is_share: bool = False
-    """Whether its values lie between 0 and 1."""
-
-
-WORDS = {
-    "precision": Words("Precision", "precision of honest nodes", True),
-    "recall": Words("Recall", "recall of honest nodes", True),
-    "f1": Words("F1 score", "F1 of honest nodes", True),
-    "mcc": Words("Matthews correlation", "MCC of honest nodes"),
-    "auroc": Words("Area under ROC", "AUROC of honest nodes", True),
-    "detection_delay_steps": Words("Detection delay", "steps to a confirmed signature"),
-    "benign_blocked_share": Words("Benign traffic blocked", "share of benign flows", True),
-    "true_confirmations": Words("True confirmations", "confirmed true signatures"),
-    "false_confirmations": Words("False confirmations", "confirmed false signatures"),
-    "messages_sent": Words("Messages sent", "messages"),
-    "blacklist_coverage": Words("Blacklist coverage", "share of attack flows matched", True),
-    "immunity_share": Words("Immunity", "share of immune nodes", True),
-}
-
-
-def words_of(metric: str) -> Words:
-    """Return how a metric is named in plots; what has no entry is called by its key.
-
-    >>> words_of("bytes_sent").title
-    'bytes sent'
-    """
-    name = metric.replace("_", " ")
-    return WORDS.get(metric) or Words(name, name)
-
-
-def short(label: str) -> str:
-    """Return a label that fits beside a plot: its beginning and its end.
-
-    >>> short("half_space_trees-and-thirty-percent-of-flippers")
-    'half_space_tre…of-flippers'
-    """
-    return label if len(label) <= MOST_LETTERS else f"{label[:14]}…{label[-11:]}"
 
 
 def draw_all(

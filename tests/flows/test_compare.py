@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,27 @@ def test_files_have_every_comparison_and_where_it_comes_from(place: Place, tmp_p
         True,
         "worse",
     )
+
+
+def test_page_has_the_same_sentences_and_plots_of_steps(place: Place, tmp_path: Path) -> None:
+    page, document = tmp_path / "new" / "c.html", tmp_path / "c.json"
+    output = place.compare("liars", "--html", str(page), "--json", str(document))
+    assert f"page: {page}" in output
+    text = unescape(page.read_text())
+    for comparison in json.loads(document.read_text())["comparisons"]:
+        if comparison["verdict"] in ("better", "worse", "higher", "lower"):
+            assert comparison["sentence"] in text
+    assert "Messages sent since step 0" in text
+    assert f"{2 * REPLICATES} of {2 * REPLICATES}" in text
+
+
+def test_page_of_several_experiments_has_the_factors_of_all(place: Place, tmp_path: Path) -> None:
+    page = tmp_path / "c.html"
+    place.compare("lucky", "liars", "--metric", "f1", "--html", str(page))
+    text = unescape(page.read_text())
+    assert "points without common replicates are compared as independent samples" in text
+    assert "liars/share-0.4" in text
+    assert "adversary.share" in text
 
 
 def test_variance_that_pairing_saved_is_told_and_positive(place: Place, tmp_path: Path) -> None:

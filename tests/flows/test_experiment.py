@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,11 @@ def test_files_have_what_the_contract_says(run_flow: Flow, tmp_path: Path) -> No
     assert (len(runs), len(steps)) == (4, 4 * 30)
     for name in ("config.yaml", "validation.json", "validation.html"):
         assert (folder / name).stat().st_size > 0
-    assert sorted(path.suffix for path in (folder / "plots").iterdir()) == [".png"] * 4
+    plots = [path.name for path in (folder / "plots").iterdir()]
+    assert sum(name.endswith(".png") for name in plots) == 4
+    assert {"effects_f1.svg", "steps_f1.svg"} <= set(plots)
+    page = (folder / "report.html").read_text()
+    assert all(comparison.sentence in unescape(page) for comparison in outcome.comparison.findings)
 
 
 def test_broken_run_is_quarantined_left_out_and_restored_by_replay(

@@ -14,20 +14,17 @@ from hypothesis import strategies as st
 
 from sim_core.results import Interval, RunRecord, interval, point_intervals
 from tasks.draw_plots import (
-    DASHES,
     MAIN_METRICS,
     MOST_CURVES,
     MOST_ROWS,
-    OF_ATTACKS,
-    PALETTE,
-    WORDS,
     curves_of,
     draw_all,
     draw_curves,
     draw_intervals,
-    short,
     spread_out,
 )
+from tasks.plots.step_curves import OF_ATTACKS
+from tasks.plots.style import DASHES, PALETTE, WORDS, short
 
 PNG = b"\x89PNG\r\n\x1a\n"
 N_STEPS = 12

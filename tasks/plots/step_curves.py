@@ -1,0 +1,219 @@
+"""A metric over the steps of runs: a mean with its interval for each of a few points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim_core.comparison.verdicts import Comparison
+from sim_core.results import CONFIDENCE
+from tasks.plots.canvas import LETTER, Canvas, NoPicture, Picture, Scale, ticks
+from tasks.plots.style import DASHED, PALETTE, short, words_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CUMULATIVE = frozenset({"true_confirmations", "false_confirmations", "messages_sent"})
+"""Counts of a step, which are drawn as sums since step 0."""
+OF_ATTACKS = frozenset({"precision", "recall", "f1", "mcc"})
+"""Metrics that say nothing about steps without attack flows, which are left out of their curves."""
+HAVE_CURVES = (
+    "f1", "recall", "precision", "auroc", "immunity_share", "true_confirmations",
+    "false_confirmations", "benign_blocked_share", "messages_sent", "mcc",
+)  # fmt: skip
+MOST_CURVES = 8
+MOST_PLACES = 300
+"""Steps of a curve that are drawn."""
+WIDTH, HEIGHT, TOP, LEFT = 420.0, 210.0, 30.0, 58.0
+
+Curve = NDArray[np.float64]
+"""[n_steps, 4]: step, mean, low, high."""
+
+
+def the_clearest(
+    labels: Sequence[str], comparisons: Sequence[Comparison], baseline: str
+) -> list[str]:
+    """Return at most eight points: the baseline and those that differ from it the surest.
+
+    Without comparisons, the first.
+    """
+    if len(labels) <= MOST_CURVES:
+        return list(labels)
+    surest: dict[str, float] = {}
+    for comparison in comparisons:
+        p = comparison.p_adjusted
+        doubt = 2.0 if p is None else p
+        surest[comparison.point] = min(doubt, surest.get(comparison.point, 3.0))
+    ranks = {baseline: -1.0} | surest
+    chosen = sorted(labels, key=lambda label: ranks.get(label, 3.0))[:MOST_CURVES]
+    return [label for label in labels if label in chosen]
+
+
+def curve_of(rows: pd.DataFrame, metric: str) -> Curve:
+    """Return mean and t interval of a metric over the replicates of one point, per step.
+
+    Undefined values are left out: a step where no replicate has one is no part of the curve.
+    """
+    from scipy.special import stdtrit  # Student's t without the 60 MB of scipy.stats
+
+    values = rows[["run_id", "step"]].assign(value=rows[metric].astype(float))
+    if metric in CUMULATIVE:
+        values["value"] = values.groupby("run_id")["value"].cumsum()
+    if metric in OF_ATTACKS:
+        values = values[(rows["honest_tp"] + rows["honest_fn"]) > 0]
+    table = values.groupby("step")["value"].agg(["mean", "std", "count"])
+    table = table[table["count"] > 0]
+    n = table["count"].to_numpy(dtype=np.float64)
+    mean = table["mean"].to_numpy(dtype=np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        error = table["std"].to_numpy(dtype=np.float64) / np.sqrt(n)
+        half = stdtrit(np.maximum(n - 1, 1), (1 + CONFIDENCE) / 2) * error
+    steps = table.index.to_numpy(dtype=np.float64)
+    return np.column_stack([steps, mean, mean - half, mean + half])
+
+
+def draw_step_curves(
+    metric: str, steps: pd.DataFrame, labels: Sequence[str], n_points: int
+) -> Picture | NoPicture:
+    """Return a metric over steps, a curve with its 95 % band for each of some points.
+
+    Args:
+        metric: A column of `steps`.
+        steps: Frame of `sim_core.results.steps_frame`, of finished runs.
+        labels: Points to draw, in order.
+        n_points: How many there are; those that are not drawn are counted below the picture.
+    """
+    if metric not in steps:
+        return NoPicture(f"{metric} is a figure of whole runs: it has no curve")
+    all_curves = {label: curve_of(steps[steps["label"] == label], metric) for label in labels}
+    curves = {label: curve for label, curve in all_curves.items() if len(curve)}
+    if not curves or max(len(curve) for curve in curves.values()) < 2:
+        return NoPicture(f"{metric} is defined at fewer than two steps: there is no curve")
+    right = LETTER * max(map(len, map(short, curves))) + 26
+    canvas = Canvas(LEFT + WIDTH + right, TOP + HEIGHT + 44)
+    across, up = _frame(canvas, metric, curves)
+    for index, curve in enumerate(curves.values()):
+        _draw_curve(canvas, across, up, _thinned(curve), index)
+    _name(canvas, up, curves)
+    notes = [_counted(steps, curves)]
+    if metric in OF_ATTACKS:
+        notes.append("steps without attacks are left out")
+    if n_points > len(labels):
+        notes.append(f"{n_points - len(labels)} of {n_points} points are left out")
+    empty = [label for label in all_curves if label not in curves]
+    notes += [f"undefined: {', '.join(map(short, empty))}"] if empty else []
+    title = f"{words_of(metric).title} over steps"
+    alternative = _describe(metric, curves)
+    svg = canvas.as_svg(alternative)
+    return Picture(f"steps_{metric}", title, alternative, svg, "; ".join(notes))
+
+
+def _thinned(curve: Curve) -> Curve:
+    """Return a curve of at most so many places, evenly, with both ends."""
+    if len(curve) <= MOST_PLACES:
+        return curve
+    places = np.linspace(0, len(curve) - 1, MOST_PLACES).astype(int)
+    return np.take(curve, places, axis=0)
+
+
+def _frame(canvas: Canvas, metric: str, curves: dict[str, Curve]) -> tuple[Scale, Scale]:
+    """Draw title, grid and axes; return where steps and values are."""
+    every = np.concatenate(list(curves.values()))
+    low, high = float(np.nanmin(every[:, 1:])), float(np.nanmax(every[:, 1:]))
+    if words_of(metric).is_share:
+        low, high = max(low, 0.0), min(high, 1.0)
+    elif metric in CUMULATIVE:
+        low = 0.0
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    margin = 0.03 * (high - low)
+    across = Scale(float(every[:, 0].min()), float(every[:, 0].max()), LEFT, LEFT + WIDTH)
+    up = Scale(low - margin, high + margin, TOP + HEIGHT, TOP)
+    sums = " since step 0" if metric in CUMULATIVE else ""
+    canvas.text((0, 8), f"{words_of(metric).title}{sums}", "title")
+    for value, text in ticks(up.low, up.high):
+        canvas.line((LEFT, up.at(value)), (LEFT + WIDTH, up.at(value)), "grid")
+        canvas.text((LEFT - 6, up.at(value)), text, "soft", "end")
+    for value, text in ticks(across.low, across.high, 6):
+        x = across.at(value)
+        canvas.line((x, TOP + HEIGHT), (x, TOP + HEIGHT + 4), "axis")
+        canvas.text((x, TOP + HEIGHT + 14), text, "soft", "middle")
+    canvas.line((LEFT, TOP + HEIGHT), (LEFT + WIDTH, TOP + HEIGHT), "axis")
+    canvas.text((LEFT + WIDTH / 2, TOP + HEIGHT + 32), "step", "soft", "middle")
+    return across, up
+
+
+def _draw_curve(canvas: Canvas, across: Scale, up: Scale, curve: Curve, index: int) -> None:
+    """Draw a band and a line, broken where values are missing for longer than usual."""
+    gaps = np.diff(curve[:, 0])
+    usual = gaps.min() if len(gaps) else 1.0
+    breaks = np.flatnonzero(gaps > usual) + 1
+    colour, dash = index % len(PALETTE), DASHED[index % len(DASHED)]
+
+    def height(value: float) -> float:
+        return up.at(min(max(value, up.low), up.high))
+
+    for part in np.split(curve, breaks):
+        places = [(across.at(step), height(mean)) for step, mean, _, _ in part]
+        known = part[np.isfinite(part[:, 2])]
+        if len(known) > 1:
+            edge = [(across.at(row[0]), height(row[2])) for row in known]
+            edge += [(across.at(row[0]), height(row[3])) for row in known[::-1]]
+            canvas.area(edge, f"spread f{colour}")
+        if len(places) == 1:
+            canvas.line(
+                (places[0][0] - 1.5, places[0][1]),
+                (places[0][0] + 1.5, places[0][1]),
+                f"line s{colour}",
+            )
+        else:
+            canvas.path(places, f"line s{colour}", dash)
+
+
+def _name(canvas: Canvas, up: Scale, curves: dict[str, Curve]) -> None:
+    """Write each curve's name near its end, with a piece of its line."""
+    ends = [up.at(min(max(float(c[-1, 1]), up.low), up.high)) for c in curves.values()]
+    for index, (label, y) in enumerate(
+        zip(curves, spread_out(ends, 15, TOP, TOP + HEIGHT), strict=True)
+    ):
+        x, colour = LEFT + WIDTH + 6, index % len(PALETTE)
+        canvas.line((x, y), (x + 16, y), f"line s{colour}", DASHED[index % len(DASHED)])
+        canvas.text((x + 20, y), short(label))
+
+
+def spread_out(places: Sequence[float], least: float, low: float, high: float) -> list[float]:
+    """Return places in the same order, at least so far apart, between two ends if there is room.
+
+    >>> spread_out([50.0, 50.0, 10.0], 15, 0.0, 60.0), spread_out([60.0, 60.0], 15, 0.0, 60.0)
+    ([45.0, 60.0, 10.0], [45.0, 60.0])
+    """
+    order = sorted(range(len(places)), key=lambda index: places[index])
+    found = list(places)
+    for before, index in pairwise(order):
+        found[index] = max(found[index], found[before] + least)
+    limit = high
+    for index in reversed(order):
+        found[index] = max(min(found[index], limit), low)
+        limit = found[index] - least
+    return found
+
+
+def _counted(steps: pd.DataFrame, curves: dict[str, Curve]) -> str:
+    counts = {int(steps[steps["label"] == label]["run_id"].nunique()) for label in curves}
+    if counts == {1}:
+        return "one replicate each"
+    many = str(max(counts)) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+    return f"mean and 95 % interval over {many} replicates"
+
+
+def _describe(metric: str, curves: dict[str, Curve]) -> str:
+    told = "; ".join(
+        f"{label}: {curve[0, 1]:.3g} at step {curve[0, 0]:.0f}, {curve[-1, 1]:.3g} at step "
+        f"{curve[-1, 0]:.0f}"
+        for label, curve in curves.items()
+    )
+    return f"{metric} over steps. {told}."
