@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -126,15 +126,21 @@ class BoundedQueue(Generic[Item]):
 
 
 class Consumer(Generic[Item]):
-    """A thread that does something with one item after the other; a context manager.
+    """A thread that does something with the items, a few at a time; a context manager.
 
     After a failure nothing more is done, so that producers do not wait for ever: what is or comes
     into the queue counts as failed, and the producer gets the error when it next looks.
     """
 
-    def __init__(self, name: str, queue: BoundedQueue[Item], work: Callable[[Item], None]) -> None:
-        """Begin on entry."""
-        self._queue, self._work = queue, work
+    def __init__(
+        self,
+        name: str,
+        queue: BoundedQueue[Item],
+        work: Callable[[Sequence[Item]], None],
+        at_once: int = 1,
+    ) -> None:
+        """Begin on entry; `work` gets what waits, at most `at_once` items."""
+        self._queue, self._work, self._at_once = queue, work, at_once
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._consume, name=name, daemon=True)
 
@@ -166,13 +172,14 @@ class Consumer(Generic[Item]):
         self._queue.put(item, n_bytes)
 
     def _consume(self) -> None:
-        while items := self._queue.take(1):
-            is_done = self._error is None and self._is_done(items[0])
-            self._queue.done(processed=int(is_done), failed=int(not is_done))
+        while items := self._queue.take(self._at_once):
+            is_done = self._error is None and self._is_done(items)
+            n_done = len(items) if is_done else 0
+            self._queue.done(processed=n_done, failed=len(items) - n_done)
 
-    def _is_done(self, item: Item) -> bool:
+    def _is_done(self, items: Sequence[Item]) -> bool:
         try:
-            self._work(item)
+            self._work(items)
         except BaseException as error:  # noqa: BLE001 - the producer raises it
             self._error = error
             return False

@@ -37,6 +37,10 @@ ADD_CHECKPOINT = text("""
     INSERT INTO checkpointfile (run, step, name, sha256, n_bytes)
     VALUES (:run, :step, :name, :sha256, :n_bytes)""")
 
+SET_PUBLISHED = text("""
+    UPDATE experimentrun SET mlflow_run_id = :mlflow_run, published = true
+    WHERE experiment = :experiment_name AND run = :number""")
+
 
 def lock_runs(dialect: str) -> TextClause:
     """Return the query for runs that nobody else changes before the transaction ends."""

@@ -24,6 +24,7 @@ from sim_core.ledger.statements import (
     ADVANCE_RUN,
     COUNT_RESOURCES,
     DROP_CHECKPOINTS,
+    SET_PUBLISHED,
     count_rows,
     lock_runs,
 )
@@ -252,14 +253,13 @@ class Ledger:
         with self.reading() as connection:
             return count_rows(connection, runs)
 
-    def set_published(self, name: str, run: int, mlflow_run_id: str) -> None:
-        """Note that a run of an experiment is complete in MLflow."""
-        statement = (
-            update(EXPERIMENT_RUNS)
-            .where(EXPERIMENT_RUNS.c.experiment == name, EXPERIMENT_RUNS.c.run == run)
-            .values(mlflow_run_id=mlflow_run_id, published=True)
-        )
-        self._database.write(lambda connection: connection.execute(statement))
+    def set_published(self, name: str, mlflow_runs: Mapping[int, str]) -> None:
+        """Note that runs of an experiment, by their numbers, are complete in MLflow."""
+        values = [
+            {"experiment_name": name, "number": run, "mlflow_run": mlflow_run}
+            for run, mlflow_run in mlflow_runs.items()
+        ]
+        self._database.write(lambda connection: connection.execute(SET_PUBLISHED, values))
 
     # --- runs -----------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -28,9 +28,9 @@ def await_count(queue: BoundedQueue[int], **counts: int) -> None:
 def test_slow_consumer_makes_its_producer_wait_and_nothing_is_lost():
     queue, done, may_go_on = BoundedQueue[int](items=3, n_bytes=1_000), [], threading.Semaphore(0)
 
-    def work(number: int) -> None:
+    def work(numbers: Sequence[int]) -> None:
         may_go_on.acquire()
-        done.append(number)
+        done.extend(numbers)
 
     def produce() -> None:
         for number in range(20):
@@ -112,9 +112,9 @@ def test_batch_is_taken_when_a_producer_waits_or_nothing_more_can_come(n_bytes: 
 def test_failure_reaches_the_producer_and_nothing_more_is_done():
     queue, done = BoundedQueue[int](items=2, n_bytes=1_000), []
 
-    def work(number: int) -> None:
-        done.append(number)
-        if number == 3:
+    def work(numbers: Sequence[int]) -> None:
+        done.extend(numbers)
+        if 3 in numbers:
             raise OSError("away")
 
     def produce() -> None:
@@ -130,7 +130,7 @@ def test_failure_reaches_the_producer_and_nothing_more_is_done():
 
 
 def test_failure_on_the_last_item_is_raised_too():
-    def fail(number: int) -> None:
+    def fail(numbers: Sequence[int]) -> None:
         raise OSError("away")
 
     with (
@@ -143,7 +143,7 @@ def test_failure_on_the_last_item_is_raised_too():
 def test_failure_of_the_producer_ends_the_work_and_is_the_one_that_is_raised():
     queue = BoundedQueue[int](items=9, n_bytes=1_000)
 
-    def work(number: int) -> None:
+    def work(numbers: Sequence[int]) -> None:
         while not queue._is_closed:
             time.sleep(0)
 
@@ -158,3 +158,21 @@ def test_failure_of_the_producer_ends_the_work_and_is_the_one_that_is_raised():
     with pytest.raises(ZeroDivisionError):
         produce()
     assert (queue.counts.processed, queue.counts.failed) == (1, 4)
+
+
+def test_what_waits_is_done_together_up_to_a_limit():
+    queue, done, may_go_on = BoundedQueue[int](items=9, n_bytes=1_000), [], threading.Event()
+
+    def work(numbers: Sequence[int]) -> None:
+        may_go_on.wait()
+        done.append(list(numbers))
+
+    with Consumer("batches", queue, work, at_once=3) as consumer:
+        consumer.put(0)
+        while queue._waiting:
+            time.sleep(0)
+        for number in range(1, 6):
+            consumer.put(number)
+        may_go_on.set()
+    assert done == [[0], [1, 2, 3], [4, 5]]
+    assert (queue.counts.processed, queue.counts.batches) == (6, 3)

@@ -94,7 +94,7 @@ def test_no_answer_is_stale_after_any_write_of_another_program(
     check()
     sql(update(EXPERIMENTS).values(validation={"success": None}))  # and updated_at as before
     check()
-    writer.set_published("experiment", 1, "an id")
+    writer.set_published("experiment", {1: "an id"})
     check()
     sql(update(EXPERIMENT_RUNS).where(EXPERIMENT_RUNS.c.run == 1).values(mlflow_run_id="no id"))
     check()

@@ -120,7 +120,7 @@ def test_experiments_come_latest_first(ledger, register, make_spec: MakeSpec):
 def test_publication_is_noted_until_the_horizon_changes(ledger, register, make_spec: MakeSpec):
     spec = make_spec()
     register(ledger, spec)
-    ledger.set_published("experiment", run_of(ledger, spec)["id"], "mlflow-1")
+    ledger.set_published("experiment", {run_of(ledger, spec)["id"]: "mlflow-1"})
     register(ledger, spec)
     assert run_of(ledger, spec)["published"]
     assert run_of(ledger, spec)["mlflow_run_id"] == "mlflow-1"

@@ -186,7 +186,7 @@ def test_deleted_experiment_takes_its_own_runs_and_leaves_shared_ones(
     before = count_all(ledger)
     (head,) = [row["head"] for row in ledger.runs_of("other")]
     execute(ledger, own)
-    ledger.set_published("experiment", run_of(ledger, own)["id"], "abc")
+    ledger.set_published("experiment", {run_of(ledger, own)["id"]: "abc"})
     found = holding(ledger, "experiment")
     assert (len(found.runs), found.shared, found.checkpoints, found.published) == (1, 1, 3, 1)
     assert found.rows > 12

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import subprocess
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,11 +134,11 @@ def command(program: Program) -> tuple[str, ...]:
     return ("run", *OVERRIDES, f"ledger={kind}", *LEDGER)
 
 
-def start_with(program: Program, *faults: str) -> subprocess.Popen[str]:
-    """Start the experiment with faults waiting for it."""
+def start_with(program: Program, *faults: str, words: Sequence[str] = ()) -> subprocess.Popen[str]:
+    """Start the experiment, with more words in its command, and with faults waiting for it."""
     program.environment["QUORUMLAB_FAULT"] = ",".join(faults)
     try:
-        return program.start(*command(program))
+        return program.start(*command(program), *words)
     finally:
         del program.environment["QUORUMLAB_FAULT"]
 

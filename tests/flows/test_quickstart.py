@@ -18,8 +18,8 @@ from sim_core.comparison.report import Question, Report, compare
 from sim_core.comparison.verdicts import Verdict
 from sim_core.metrics import Metrics
 from sim_core.results import MAIN_METRICS
+from tasks.mlflow_notes import describe_comparison
 from tasks.show_in_prefect import verdict_rows
-from tasks.track_mlflow import describe_comparison
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import numpy as np
 import pytest
 from sqlalchemy import text
 
-from sim_core.bounded_queue import QueueCounts
+from sim_core.bounded_queue import BoundedQueue, QueueCounts
 from sim_core.checkpoint import CheckpointFolder
 from sim_core.comparison.report import Question, compare
 from sim_core.config import ExperimentConfig, TrackingConfig
@@ -28,21 +28,12 @@ from sim_core.ledger.tables import Experiment
 from sim_core.plan import Plan, Point, plan_runs
 from sim_core.results import Findings, RunRecord, collect_findings
 from sim_core.simulate import simulate
-from tasks import track_mlflow
-from tasks.mlflow_curves import CurveTable
-from tasks.mlflow_curves import Point as CurvePoint
+from tasks import mlflow_content, track_mlflow
+from tasks.mlflow_content import CURVES, LONGEST_PARAM, curve_points, flat_params
+from tasks.mlflow_rows import RunTable
+from tasks.mlflow_store import prepare_store, run_table, tracking_address
 from tasks.sample_resources import ResourceSample
-from tasks.track_mlflow import (
-    CURVES,
-    LONGEST_PARAM,
-    curve_metrics,
-    curve_table,
-    delete_published,
-    flat_params,
-    prepare_store,
-    publish_experiment,
-    tracking_address,
-)
+from tasks.track_mlflow import delete_published, publish_experiment
 
 STEPS = 10
 POINTS = (
@@ -291,7 +282,7 @@ def test_curves_have_one_point_per_step_where_they_are_defined(finished: Workben
             expected = [
                 (step, start + step, value)
                 for step, value in zip(rows["step"], values, strict=True)
-                if not pd.isna(value)
+                if not np.isnan(value)
             ]
             assert runs[name]["history"].get(curve, []) == expected
     assert len(runs["honest / 0"]["history"]["steps/auroc"]) < STEPS
@@ -356,37 +347,81 @@ def test_a_lost_store_is_made_again_with_equal_histories(bench: Workbench) -> No
     assert {r.mlflow_run_id for r in bench.findings.records} == set(ids.values())
 
 
-def test_curves_written_past_mlflow_are_those_that_it_writes(
+def all_columns(folder: Path) -> dict[str, list[str]]:
+    """Return every row of the tables that runs are kept in, runs by their names."""
+    with closing(sqlite3.connect(folder / "mlflow.db")) as db:
+        names = dict(db.execute("SELECT run_uuid, name FROM runs").fetchall())
+        found = {}
+        for table in ("runs", "tags", "params", "metrics", "latest_metrics"):
+            columns = sorted(row[1] for row in db.execute(f"PRAGMA table_info({table})"))
+            rows = [repr(r) for r in db.execute(f"SELECT {', '.join(columns)} FROM {table}")]
+            for run, name in names.items():
+                rows = [row.replace(run, name) for row in rows]
+            found[table] = sorted(rows)
+        return found
+
+
+def through_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let MLflow's client write everything, as on a server."""
+    monkeypatch.setattr(track_mlflow, "run_table", lambda *_: None)
+
+
+def test_runs_written_past_mlflow_are_those_that_it_writes(
     bench: Workbench, empty_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    bench.sql("UPDATE run SET state = 'failed', error = 'out of memory' WHERE id = 2")
+    bench.ledger.quarantine({bench.findings.records[2].run_id: "a vote too many"})
     bench.publish()
-    written = bench.snapshot()
-    assert sum(len(run["history"].get("steps/f1", [])) for run in written.values()) > STEPS
+    written = all_columns(bench.folder)
+    assert len(written["runs"]) == 5
+    assert len(written["metrics"]) > 4 * STEPS
     bench.lose_store(empty_store)
-    monkeypatch.setattr(track_mlflow, "curve_table", lambda *_: None)
+    through_mlflow(monkeypatch)
     bench.publish()
-    assert bench.snapshot() == written
+    assert all_columns(bench.folder) == written
 
 
 def test_tables_of_another_mlflow_are_left_to_it(bench: Workbench) -> None:
     local = TrackingConfig(kind="mlflow_local")
-    assert curve_table(local, bench.folder) is not None
+    assert run_table(local, bench.folder) is not None
     with closing(sqlite3.connect(bench.folder / "mlflow.db")) as db:
         db.execute("ALTER TABLE latest_metrics ADD COLUMN more TEXT")
-    assert curve_table(local, bench.folder) is None
-    assert curve_table(TrackingConfig(kind="mlflow_server"), bench.folder) is None
+    assert run_table(local, bench.folder) is None
+    assert run_table(TrackingConfig(kind="mlflow_server"), bench.folder) is None
 
 
-def test_points_added_again_or_late_change_nothing(bench: Workbench) -> None:
-    table = CurveTable(bench.folder / "mlflow.db")
-    late, early = CurvePoint("steps/f1", 0.5, 1009, 9), CurvePoint("steps/f1", 0.75, 1003, 3)
-    for points in ([late, early], [early], [late]):
-        table.add("a" * 32, points)
-        with closing(sqlite3.connect(bench.folder / "mlflow.db")) as db:
-            found = db.execute("SELECT key, value, timestamp, step FROM metrics ORDER BY step")
-            assert found.fetchall() == [early, late]
-            found = db.execute("SELECT key, value, timestamp, step FROM latest_metrics")
-            assert found.fetchall() == [late]
+def test_runs_of_one_transaction_are_all_there_or_none(
+    bench: Workbench, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = bench.publish() and bench.snapshot()
+    bench.lose_store(empty_store)
+    bench.sql("UPDATE experimentrun SET published = 0, mlflow_run_id = NULL")
+    letters = track_mlflow.letters
+
+    def with_a_metric_that_does_not_fit(*arguments: Any) -> Iterator[Any]:
+        *others, last = letters(*arguments)
+        yield from others
+        last.about.summary["f1"] = None
+        yield last
+
+    with monkeypatch.context() as patch:
+        patch.setattr(track_mlflow, "letters", with_a_metric_that_does_not_fit)
+        patch.setattr(BoundedQueue, "take", take_all_at_once)
+        with pytest.raises(Unavailable, match="NOT NULL"):
+            bench.publish()
+    assert len(list(bench.rows())) == 1
+    assert not any(record.published for record in bench.findings.records)
+    bench.publish()
+    assert bench.snapshot() == undisturbed
+
+
+def take_all_at_once(queue: Any, items: int) -> list[Any]:
+    """Take when no more can come."""
+    with queue._changed:
+        queue._changed.wait_for(lambda: queue._is_closed)
+        taken = [item for item, _ in queue._waiting]
+        queue._waiting.clear()
+        return taken[:items]
 
 
 def test_counts_are_told_of_what_was_published_and_of_what_failed(
@@ -396,6 +431,7 @@ def test_counts_are_told_of_what_was_published_and_of_what_failed(
     bench.publish(tell_counts=told.append)
     assert (told[0].processed, told[0].failed, told[0].dropped) == (4, 0, 0)
     bench.lose_store()
+    through_mlflow(monkeypatch)
     finish, times = track_mlflow.Outbox.fill_and_finish, []
 
     def refuse_the_third(*arguments: Any) -> None:
@@ -465,7 +501,7 @@ class Guard:
         self.calls = self.fatal = 0
         for name in ("create_experiment", "create_run", "log_batch", "set_terminated"):
             monkeypatch.setattr(MlflowClient, name, self.guarded(getattr(MlflowClient, name)))
-        monkeypatch.setattr(CurveTable, "add", self.guarded(CurveTable.add))
+        monkeypatch.setattr(RunTable, "add", self.guarded(RunTable.add))
         monkeypatch.setattr(Ledger, "set_published", self.guarded(Ledger.set_published))
 
     def guarded(self, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -478,12 +514,15 @@ class Guard:
         return call
 
 
+@pytest.mark.parametrize(("way", "least"), [("rows", 5), ("client", 10)])
 def test_a_kill_at_any_moment_leaves_what_publishing_again_completes(
-    tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+    way: str, least: int, tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Workbench(tmp_path / "bench", replicates=1)
     bench.lose_store(empty_store)
     bench.publish(samples=SAMPLES)
+    if way == "client":
+        through_mlflow(monkeypatch)
     undisturbed = bench.snapshot()
     guard = Guard(monkeypatch)
     n_kills = 0
@@ -500,7 +539,7 @@ def test_a_kill_at_any_moment_leaves_what_publishing_again_completes(
         else:
             break
     bench.close()
-    assert 10 < n_kills < 100
+    assert least < n_kills < 100
 
 
 def test_a_child_that_was_created_before_a_crash_is_adopted(bench: Workbench) -> None:
@@ -737,9 +776,9 @@ def test_params_have_names_that_mlflow_takes_and_values_that_fit() -> None:
 
 
 def test_long_curves_are_thinned_with_both_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(track_mlflow, "LONGEST_CURVE", 5)
-    rows = pd.DataFrame({"step": range(100), **dict.fromkeys(CURVES.values(), 1.0)})
-    metrics = curve_metrics(rows, 1000)
+    monkeypatch.setattr(mlflow_content, "LONGEST_CURVE", 5)
+    columns = {"step": np.arange(100), **dict.fromkeys(CURVES.values(), np.ones(100))}
+    metrics = curve_points(columns, 1000)
     assert [m.step for m in metrics if m.key == "steps/f1"] == [0, 24, 49, 74, 99]
     assert [m.value for m in metrics if m.key == "steps/true_confirmations_total"][-1] == 100
     assert all(m.timestamp == 1000 + m.step for m in metrics)

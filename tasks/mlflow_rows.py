@@ -1,0 +1,104 @@
+"""New runs, written straight into the workspace's own MLflow database.
+
+MLflow makes objects of each parameter and point, looks each up, and takes seven transactions for a
+run; here the rows of many runs are one. What MLflow then has is what its own client would have
+written, and where its tables have other columns than these, that is what writes.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from sim_core.faultpoints import reach
+from tasks.mlflow_content import Content, Point, summary_points
+
+COLUMNS = {
+    "runs": "run_uuid name source_type source_name entry_point_name user_id status start_time "
+    "end_time source_version lifecycle_stage artifact_uri experiment_id deleted_time",
+    "tags": "key value run_uuid",
+    "params": "key value run_uuid",
+    "metrics": "key value timestamp step is_nan run_uuid",
+    "latest_metrics": "key value timestamp step is_nan run_uuid",
+}
+"""Tables and all of their columns, in the order in which they are written."""
+BUSY_SECONDS = 60.0
+"""How long to wait for somebody else who writes."""
+NewRun = tuple[Content, Sequence[Point]]
+"""What a run holds, and its curves."""
+
+
+class RunTable:
+    """The tables of one MLflow database that runs are kept in."""
+
+    def __init__(self, path: Path) -> None:
+        """Use the database in a file, see `fits`."""
+        self._path = path
+
+    def fits(self) -> bool:
+        """Return whether the tables have the columns that are written, and no others."""
+        with closing(sqlite3.connect(self._path)) as database:
+            return all(
+                {row[1] for row in database.execute(f"PRAGMA table_info({table})")}
+                == set(columns.split())
+                for table, columns in COLUMNS.items()
+            )
+
+    def add(self, experiment_id: str, runs: Sequence[NewRun]) -> list[str]:
+        """Add complete runs in one transaction: all of them are there then, or none.
+
+        Args:
+            experiment_id: The MLflow experiment that they belong to.
+            runs: What they hold.
+
+        Returns:
+            Their ids.
+
+        Raises:
+            sqlite3.Error: the database does not write.
+        """
+        ids = [uuid.uuid4().hex for _ in runs]
+        with closing(sqlite3.connect(self._path, timeout=BUSY_SECONDS)) as database, database:
+            database.execute("BEGIN IMMEDIATE")
+            place = database.execute(
+                "SELECT artifact_location FROM experiments WHERE experiment_id = ?",
+                (experiment_id,),
+            ).fetchone()[0]
+            for table, columns in COLUMNS.items():
+                names = columns.split()
+                marks = ", ".join("?" * len(names))
+                statement = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608
+                rows = (
+                    row
+                    for run, (about, curves) in zip(ids, runs, strict=True)
+                    for row in _rows(table, run, about, curves, (experiment_id, place))
+                )
+                database.executemany(statement, rows)
+            reach("publish.rows")
+        return ids
+
+
+def _rows(
+    table: str, run: str, about: Content, curves: Sequence[Point], home: tuple[str, str]
+) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of one run in a table; `home` is its experiment and where that keeps files."""
+    if table == "runs":
+        experiment_id, place = home
+        files = f"{place}/{run}/artifacts"
+        times = about.start_ms, about.end_ms
+        kind = "UNKNOWN", "", "", "unknown"  # source and user, which tags say
+        state = "", "active", files, int(experiment_id), None
+        yield (run, about.name, *kind, about.status, *times, *state)
+    elif table == "tags":
+        yield from ((key, value, run) for key, value in about.all_tags().items())
+    elif table == "params":
+        yield from ((key, value, run) for key, value in about.params.items())
+    else:
+        points = [*summary_points(about), *curves]
+        if table == "latest_metrics":
+            points = list({point.key: point for point in points}.values())  # steps ascend
+        yield from ((*point, 0, run) for point in points)
