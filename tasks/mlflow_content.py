@@ -36,10 +36,25 @@ step 0. Their prefix keeps them apart from summaries, which MLflow's tables show
 LONGEST_CURVE = 2_000
 """Points of a curve; of a longer run they are taken evenly (all steps are in steps.parquet)."""
 LONGEST_PARAM = 500
+DATA_CONTEXT = "traffic"
+"""What MLflow shows that data files are used for."""
 SUMMARY_STEP = 0
 """MLflow draws metrics that have no step but 0 as bars, side by side for the runs compared."""
 PUBLISHED_STATES = {"finished": "FINISHED", "failed": "FAILED", "quarantined": "FAILED"}
 """States of runs that are published, and MLflow's status for them."""
+
+
+class DataFile(NamedTuple):
+    """A data file that a run reads, as MLflow knows data sets."""
+
+    name: str
+    digest: str
+    """The first 32 digits of its SHA-256; MLflow keeps 36 characters."""
+
+    @property
+    def source(self) -> str:
+        """Where it is from: its name alone, as folders differ from machine to machine."""
+        return json.dumps({"uri": self.name})
 
 
 class Point(NamedTuple):
@@ -63,6 +78,8 @@ class Content:
     """When the run was claimed first, as the ledger has it: origin of all timestamps."""
     end_ms: int
     status: str
+    data: tuple[DataFile, ...] = ()
+    """What it reads."""
 
     def all_tags(self) -> dict[str, str]:
         """Return the tags, among them one that says what the run holds once it is complete."""
@@ -112,6 +129,7 @@ def child_content(record: RunRecord, name: str, parent: str, verdict: str) -> Co
         start_ms=start,
         end_ms=start + round(record.wall_seconds * 1000),
         status=PUBLISHED_STATES[record.state],
+        data=data_files(record),
     )
 
 
@@ -156,7 +174,13 @@ def parent_content(
         start_ms=round(1000 * min((r.claimed_at for r in claimed), default=0)),
         end_ms=round(1000 * max((r.claimed_at + r.wall_seconds for r in claimed), default=0)),
         status={"interrupted": "KILLED", "failed": "FAILED", "finished": "FINISHED"}[state],
+        data=tuple(sorted({file for record in records for file in data_files(record)})),
     )
+
+
+def data_files(record: RunRecord) -> tuple[DataFile, ...]:
+    """Return the data files that a run reads; none where its traffic is made up."""
+    return tuple(DataFile(name, sha256[:32]) for name, sha256 in record.config.get("data", ()))
 
 
 def run_params(record: RunRecord) -> dict[str, str]:

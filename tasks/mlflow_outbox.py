@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urlsplit
 
 from sim_core.faultpoints import reach
-from tasks.mlflow_content import CURVES, Content, Point, summary_points
+from tasks.mlflow_content import (
+    CURVES,
+    DATA_CONTEXT,
+    Content,
+    DataFile,
+    Point,
+    summary_points,
+)
 
 if TYPE_CHECKING:  # importing mlflow takes seconds: functions do it when they need it
     from mlflow import MlflowClient
@@ -135,10 +142,20 @@ class Outbox:
         metrics = [Metric(*point) for point in (*summary_points(about), *curves)]
         params = [Param(k, v) for k, v in about.params.items()]
         self._client.log_batch(slot.run, metrics=metrics, params=params)
+        self.add_data(slot.run, about.data)
         reach("publish.logged")
         self._set_tags(slot, about)
         reach("publish.tagged")
         self._client.set_terminated(slot.run, about.status, end_time=about.end_ms)
+
+    def add_data(self, run: str, data: Sequence[DataFile]) -> None:
+        """Note which data files a run reads; noting it again changes nothing."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        if data:
+            tags = [InputTag("mlflow.data.context", DATA_CONTEXT)]
+            sets = [Dataset(file.name, file.digest, "local", file.source) for file in data]
+            self._client.log_inputs(run, [DatasetInput(each, tags) for each in sets])
 
     def add_samples(self, run: str, samples: Sequence[Sample]) -> None:
         """Add system metrics; those of an earlier execution stay."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sim_core.faultpoints import reach
-from tasks.mlflow_content import Content, Point, summary_points
+from tasks.mlflow_content import DATA_CONTEXT, Content, Point, summary_points
 
 COLUMNS = {
     "runs": "run_uuid name source_type source_name entry_point_name user_id status start_time "
@@ -24,6 +24,8 @@ COLUMNS = {
     "params": "key value run_uuid",
     "metrics": "key value timestamp step is_nan run_uuid",
     "latest_metrics": "key value timestamp step is_nan run_uuid",
+    "inputs": "input_uuid source_type source_id destination_type destination_id step",
+    "input_tags": "input_uuid name value",
 }
 """Tables and all of their columns, in the order in which they are written."""
 BUSY_SECONDS = 60.0
@@ -51,6 +53,8 @@ class RunTable:
     def add(self, experiment_id: str, runs: Sequence[NewRun]) -> list[str]:
         """Add complete runs in one transaction: all of them are there then, or none.
 
+        What they read has to be known to the experiment already.
+
         Args:
             experiment_id: The MLflow experiment that they belong to.
             runs: What they hold.
@@ -68,6 +72,13 @@ class RunTable:
                 "SELECT artifact_location FROM experiments WHERE experiment_id = ?",
                 (experiment_id,),
             ).fetchone()[0]
+            data = {
+                (name, digest): dataset
+                for dataset, name, digest in database.execute(
+                    "SELECT dataset_uuid, name, digest FROM datasets WHERE experiment_id = ?",
+                    (experiment_id,),
+                )
+            }
             for table, columns in COLUMNS.items():
                 names = columns.split()
                 marks = ", ".join("?" * len(names))
@@ -75,28 +86,45 @@ class RunTable:
                 rows = (
                     row
                     for run, (about, curves) in zip(ids, runs, strict=True)
-                    for row in _rows(table, run, about, curves, (experiment_id, place))
+                    for row in _rows(table, run, about, curves, _Home(experiment_id, place, data))
                 )
                 database.executemany(statement, rows)
             reach("publish.rows")
         return ids
 
 
+class _Home(NamedTuple):
+    """The MLflow experiment that runs belong to."""
+
+    experiment_id: str
+    artifacts: str
+    """Where it keeps files."""
+    data: Mapping[tuple[str, str], str]
+    """Ids of the data sets that it knows, by name and digest."""
+
+
 def _rows(
-    table: str, run: str, about: Content, curves: Sequence[Point], home: tuple[str, str]
+    table: str, run: str, about: Content, curves: Sequence[Point], home: _Home
 ) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows of one run in a table; `home` is its experiment and where that keeps files."""
+    """Yield the rows of one run in a table."""
     if table == "runs":
-        experiment_id, place = home
-        files = f"{place}/{run}/artifacts"
+        files = f"{home.artifacts}/{run}/artifacts"
         times = about.start_ms, about.end_ms
         kind = "UNKNOWN", "", "", "unknown"  # source and user, which tags say
-        state = "", "active", files, int(experiment_id), None
+        state = "", "active", files, int(home.experiment_id), None
         yield (run, about.name, *kind, about.status, *times, *state)
     elif table == "tags":
         yield from ((key, value, run) for key, value in about.all_tags().items())
     elif table == "params":
         yield from ((key, value, run) for key, value in about.params.items())
+    elif table in ("inputs", "input_tags"):
+        for file in about.data:
+            dataset = home.data[file]
+            use = uuid.uuid5(uuid.NAMESPACE_OID, run + dataset).hex
+            if table == "inputs":
+                yield use, "DATASET", dataset, "RUN", run, 0
+            else:
+                yield use, "mlflow.data.context", DATA_CONTEXT
     else:
         points = [*summary_points(about), *curves]
         if table == "latest_metrics":

@@ -115,6 +115,7 @@ def publish_experiment(
         if samples:
             about = replace(about, end_ms=max(about.end_ms, samples[-1].timestamp_ms))
         parent = outbox.adopt_or_create(about, "")
+        outbox.add_data(parent.run, about.data)  # so that its children can refer to it
         queue = BoundedQueue[tuple[Letter, Sequence[Point]]](
             items=MOST_LETTERS, n_bytes=MOST_LETTER_BYTES
         )

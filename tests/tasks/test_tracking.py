@@ -381,6 +381,38 @@ def test_runs_written_past_mlflow_are_those_that_it_writes(
     assert all_columns(bench.folder) == written
 
 
+@pytest.mark.parametrize("way", ["rows", "client"])
+def test_data_files_are_inputs_of_the_runs_that_read_them(
+    way: str, bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if way == "client":
+        through_mlflow(monkeypatch)
+    train, test = ["train.csv", "ab" * 32], ["test.csv", "cd" * 32]
+    records = [
+        dataclasses.replace(r, config={**r.config, "data": [train, test] if i < 2 else [test]})
+        for i, r in enumerate(bench.findings.records)
+    ]
+    ids = bench.publish(records=records)
+    assert bench.publish(records=records) == ids
+    found = {
+        run.info.run_name: {
+            (use.dataset.name, use.dataset.digest, use.dataset.source): use.tags[0].value
+            for use in run.inputs.dataset_inputs
+        }
+        for run in bench.client().search_runs(["1"])
+    }
+    first = ("train.csv", "ab" * 16, '{"uri": "train.csv"}')
+    second = ("test.csv", "cd" * 16, '{"uri": "test.csv"}')
+    both, one = {first: "traffic", second: "traffic"}, {second: "traffic"}
+    assert found == {
+        "mine": both,
+        "honest / 0": both,
+        "honest / 1": both,
+        "poisoned / 0": one,
+        "poisoned / 1": one,
+    }
+
+
 def test_tables_of_another_mlflow_are_left_to_it(bench: Workbench) -> None:
     local = TrackingConfig(kind="mlflow_local")
     assert run_table(local, bench.folder) is not None
