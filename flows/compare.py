@@ -102,7 +102,7 @@ def compare_experiments(
         write_whole(csv_file, as_csv(report))
     if html_file is not None:
         write_page(folder, experiments, report, notes, html_file)
-        console.print(f"page: {html_file}", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"report: {html_file}", highlight=False, soft_wrap=True, markup=False)
     return report
 
 

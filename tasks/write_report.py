@@ -37,16 +37,21 @@ ul.verdicts { list-style: none; padding: 0 } .verdicts li { padding-left: 1.6em;
 .bad .mark, tr.bad td:last-child { color: var(--bad) }
 .other .mark, tr.other td:last-child { color: var(--other) }
 summary { cursor: pointer } details { margin: .6rem 0 }
-.pictures { display: flex; flex-wrap: wrap; gap: 1.5rem 2.5rem; align-items: flex-start }
+.pictures { display: grid; gap: 1rem 1.5rem;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 27rem), 1fr)) }
+figure:has(.broad) { grid-column: 1 / -1 }
 figure { margin: 0 0 0 -8px; max-width: calc(100% + 8px); overflow-x: auto }
 figcaption { padding-left: 8px }
 .plot { display: block; max-width: 100%; height: auto } .plot.wide { min-width: 21rem }
+.plot.broad { min-width: 36rem }
 .table { overflow-x: auto; margin: 1rem 0 }
-table { border-collapse: collapse } caption { text-align: left; font-weight: 600; padding: .3rem 0 }
+table { border-collapse: collapse; min-width: 16rem } caption { text-align: left; font-weight: 600; padding: .3rem 0 }
 th, td { text-align: right; vertical-align: top; padding: .35rem .7rem; white-space: nowrap;
   border-bottom: 1px solid var(--line); font-variant-numeric: tabular-nums }
 thead th { background: var(--soft) }
-th:first-child, th:last-child, td:last-child { text-align: left } tbody th { font-weight: 400 }
+th:first-child, th:last-child, td:last-child { text-align: left }
+tbody th { font-weight: 400; white-space: normal; overflow-wrap: anywhere; min-width: 7rem;
+  max-width: 22rem; position: sticky; left: 0; background: light-dark(#fff, #0d1117) }
 dl { display: grid; grid-template-columns: minmax(7rem, max-content) 1fr; gap: .3rem 1rem }
 dt { color: light-dark(#59636e, #9da7b3) } dd { margin: 0 }
 @media (max-width: 40rem) { dl { display: block } dd { margin: 0 0 .5rem } body { margin: 1rem auto } }

@@ -50,7 +50,15 @@ def parts_of(report: Report) -> list[Part]:
 def size_of(comparison: Comparison) -> str:
     """Return how many values a comparison is of."""
     found = comparison.found
-    return f"{found.n} pairs" if found.is_paired else f"{found.n} and {found.n_baseline}"
+    if not found.is_paired:
+        return f"{found.n} and {found.n_baseline}"
+    return "1 pair" if found.n == 1 else f"{found.n} pairs"
+
+
+def _probability(p: float | None) -> str:
+    """Return a p-value for a column that says what it is."""
+    words = probability(p).removeprefix("p = ").removeprefix("p ")
+    return "-" if p is None else words.replace(" ", "")
 
 
 def _effect_size(comparison: Comparison) -> str:
@@ -63,9 +71,7 @@ FIGURES: dict[str, Callable[[Comparison], str]] = {
     "mean": lambda c: plain(c.found.mean),
     "difference": lambda c: c.amount,
     "d": _effect_size,
-    "p": lambda c: (
-        probability(c.p_adjusted).removeprefix("p = ").removeprefix("p ").replace(" ", "")
-    ),
+    "p": lambda c: _probability(c.p_adjusted),
     "saved": lambda c: c.saved,
 }
 """Columns of a table, from left to right, and what is in their cells."""

@@ -15,6 +15,8 @@ EDGE = 8
 """Free space around a picture."""
 NARROW = 336
 """Width to which a picture may shrink; what is wider is moved sideways on narrower screens."""
+BROAD = 700
+"""Width from which a picture has a row of a page to itself."""
 Place = tuple[float, float]
 
 
@@ -100,7 +102,7 @@ class Canvas:
     def as_svg(self, alternative: str) -> str:
         """Return the picture as an element with a text alternative."""
         width, height = self.width + 2 * EDGE, self.height + 2 * EDGE
-        look = "plot wide" if width > NARROW else "plot"
+        look = "plot broad" if width > BROAD else "plot wide" if width > NARROW else "plot"
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" class="{look}" width="{width}" '
             f'height="{height}" viewBox="-{EDGE} -{EDGE} {width} {height}" role="img" '

@@ -78,10 +78,8 @@ def _factors(spots: Sequence[Spot], metrics: Sequence[str], baseline: str) -> Ga
     lines, no_lines = _sorted_out([draw_parallel(metrics, spots, baseline)])
     if lines:
         return Gallery("factors", "Factors", (), lines)
-    reason = (
-        f"Neither a map nor lines over factors: {'; '.join(dict.fromkeys(no_maps + no_lines))}."
-    )
-    return Gallery("factors", "Factors", (reason,), ())
+    reasons = "; ".join(dict.fromkeys(no_maps + no_lines))
+    return Gallery("factors", "Factors", (f"Nothing is drawn over factors: {reasons}.",), ())
 
 
 def _courses(

@@ -31,7 +31,7 @@ def draw_heat_map(metric: str, spots: Sequence[Spot], baseline: str = "") -> Pic
     factors = factors_of(spots)
     if len(factors) != 2:
         names = ", ".join(factor.name for factor in factors) or "none"
-        return NoPicture(f"a map needs exactly two factors that vary; here: {names}")
+        return NoPicture(f"a map needs exactly two factors that vary (here: {names})")
     down, across = sorted(factors, key=lambda factor: len(factor.levels))
     cells = _cells(down, across, spots)
     size = len(down.levels) * len(across.levels)

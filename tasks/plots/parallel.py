@@ -16,6 +16,8 @@ FEWEST_FACTORS = 3
 MANY_POINTS = 12
 """Points from which on fewer factors are worth it, too."""
 MOST_LINES = 1_000
+MANY_LINES = 300
+"""Lines from which on each is thinner."""
 MOST_FACTORS = 7
 MOST_METRICS = 2
 MOST_LEVELS = 12
@@ -45,7 +47,8 @@ def draw_parallel(
     """
     factors = factors_of(spots)
     if not factors or (len(factors) < FEWEST_FACTORS and len(spots) <= MANY_POINTS):
-        return NoPicture("two factors at most, of few points: see the other plots")
+        few = f"{FEWEST_FACTORS} factors that vary, or more than {MANY_POINTS} points"
+        return NoPicture(f"lines over factors need {few}")
     shown = [m for m in metrics if any(s.mean(m) is not None for s in spots)][:MOST_METRICS]
     if not shown:
         return NoPicture("no metric is defined at any point")
@@ -102,12 +105,13 @@ def _draw_lines(
 ) -> None:
     """Draw a line per point, the baseline last and above all others."""
     values = [spot.mean(metric) or 0.0 for spot in spots]
+    weight = "hair" if len(spots) > MANY_LINES else "thin"
     shade = Scale(min(values), max(values), 0, SHADES - 1)
     order = sorted(range(len(spots)), key=lambda i: (spots[i].label == baseline, values[i]))
     for index in order:
         places = [(LEFT + WIDTH * i, axis.heights[index]) for i, axis in enumerate(axes)]
         is_baseline = spots[index].label == baseline
-        look = "line s6" if is_baseline else f"thin v{round(shade.at(values[index]))}"
+        look = "line s6" if is_baseline else f"{weight} v{round(shade.at(values[index]))}"
         canvas.path(places, look, "6 3" if is_baseline else "none")
 
 

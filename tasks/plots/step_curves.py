@@ -88,7 +88,7 @@ def draw_step_curves(
         n_points: How many there are; those that are not drawn are counted below the picture.
     """
     if metric not in steps:
-        return NoPicture(f"{metric} is a figure of whole runs: it has no curve")
+        return NoPicture(f"{metric} is a figure of whole runs, without a value for each step")
     all_curves = {label: curve_of(steps[steps["label"] == label], metric) for label in labels}
     curves = {label: curve for label, curve in all_curves.items() if len(curve)}
     if not curves or max(len(curve) for curve in curves.values()) < 2:
@@ -97,7 +97,7 @@ def draw_step_curves(
     canvas = Canvas(LEFT + WIDTH + right, TOP + HEIGHT + 44)
     across, up = _frame(canvas, metric, curves)
     for index, curve in enumerate(curves.values()):
-        _draw_curve(canvas, across, up, _thinned(curve), index)
+        _draw_curve(canvas, across, up, curve, index)
     _name(canvas, up, curves)
     notes = [_counted(steps, curves)]
     if metric in OF_ATTACKS:
@@ -112,12 +112,16 @@ def draw_step_curves(
     return Picture(f"steps_{metric}", title, alternative, svg, "; ".join(notes))
 
 
-def _thinned(curve: Curve) -> Curve:
-    """Return a curve of at most so many places, evenly, with both ends."""
-    if len(curve) <= MOST_PLACES:
-        return curve
-    places = np.linspace(0, len(curve) - 1, MOST_PLACES).astype(int)
-    return np.take(curve, places, axis=0)
+def _parts(curve: Curve) -> list[Curve]:
+    """Return a curve in parts without gaps, of at most some hundred places together.
+
+    A gap is where values are missing for longer than usual; each part keeps both of its ends.
+    """
+    gaps = np.diff(curve[:, 0])
+    usual = gaps.min() if len(gaps) else 1.0
+    stride = -(-len(curve) // MOST_PLACES)
+    parts = np.split(curve, np.flatnonzero(gaps > usual) + 1)
+    return [np.concatenate([part[:-1:stride], part[-1:]]) for part in parts]
 
 
 def _frame(canvas: Canvas, metric: str, curves: dict[str, Curve]) -> tuple[Scale, Scale]:
@@ -149,15 +153,12 @@ def _frame(canvas: Canvas, metric: str, curves: dict[str, Curve]) -> tuple[Scale
 
 def _draw_curve(canvas: Canvas, across: Scale, up: Scale, curve: Curve, index: int) -> None:
     """Draw a band and a line, broken where values are missing for longer than usual."""
-    gaps = np.diff(curve[:, 0])
-    usual = gaps.min() if len(gaps) else 1.0
-    breaks = np.flatnonzero(gaps > usual) + 1
     colour, dash = index % len(PALETTE), DASHED[index % len(DASHED)]
 
     def height(value: float) -> float:
         return up.at(min(max(value, up.low), up.high))
 
-    for part in np.split(curve, breaks):
+    for part in _parts(curve):
         places = [(across.at(step), height(mean)) for step, mean, _, _ in part]
         known = part[np.isfinite(part[:, 2])]
         if len(known) > 1:

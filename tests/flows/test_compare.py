@@ -116,7 +116,7 @@ def test_files_have_every_comparison_and_where_it_comes_from(place: Place, tmp_p
 def test_page_has_the_same_sentences_and_plots_of_steps(place: Place, tmp_path: Path) -> None:
     page, document = tmp_path / "new" / "c.html", tmp_path / "c.json"
     output = place.compare("liars", "--html", str(page), "--json", str(document))
-    assert f"page: {page}" in output
+    assert f"report: {page}" in output
     text = unescape(page.read_text())
     for comparison in json.loads(document.read_text())["comparisons"]:
         if comparison["verdict"] in ("better", "worse", "higher", "lower"):
