@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from sim_core.comparison.pairing import LARGEST
 from sim_core.comparison.wording import plain
 from sim_core.results import Interval
 
@@ -25,7 +26,8 @@ class Spot:
     def mean(self, metric: str) -> float | None:
         """Return the mean of a metric over the replicates, or None where it is undefined."""
         found = self.intervals.get(metric)
-        return None if found is None else found.mean
+        mean = None if found is None else found.mean
+        return mean if mean is not None and abs(mean) < LARGEST else None
 
     def n(self, metric: str) -> int:
         """Return over how many replicates."""

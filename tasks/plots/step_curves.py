@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from sim_core.comparison.pairing import LARGEST
 from sim_core.comparison.verdicts import Comparison
 from sim_core.results import CONFIDENCE
 from tasks.plots.canvas import LETTER, Canvas, NoPicture, Picture, Scale, ticks
@@ -66,7 +67,7 @@ def curve_of(rows: pd.DataFrame, metric: str) -> Curve:
     if metric in OF_ATTACKS:
         values = values[(rows["honest_tp"] + rows["honest_fn"]) > 0]
     table = values.groupby("step")["value"].agg(["mean", "std", "count"])
-    table = table[table["count"] > 0]
+    table = table[(table["count"] > 0) & (table["mean"].abs() < LARGEST)]
     n = table["count"].to_numpy(dtype=np.float64)
     mean = table["mean"].to_numpy(dtype=np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):

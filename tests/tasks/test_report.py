@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from sim_core.comparison.report import Question, Report, compare
-from sim_core.comparison.telling import in_short
+from sim_core.comparison.telling import FIGURES, in_short
 from sim_core.results import RunRecord, interval, metric_names
 from tasks.plots.factors import Spot
 from tasks.plots.gallery import ranked_metrics
@@ -109,6 +109,7 @@ class Page(HTMLParser):
         super().__init__()
         self.open: list[str] = []
         self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: list[list[str]] = []
         self.text = ""
         self.feed(text)
         self.close()
@@ -116,6 +117,8 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append([])
         if tag not in self.EMPTY:
             self.open.append(tag)
 
@@ -127,6 +130,8 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text += data
+        if self.open and self.open[-1] in ("th", "td"):
+            self.rows[-1] += [data.strip()]
 
     def values(self, name: str) -> list[str]:
         return [attributes[name] or "" for _, attributes in self.tags if name in attributes]
@@ -150,6 +155,9 @@ def test_page_says_every_sentence_and_every_figure_of_the_verdicts() -> None:
             words = f"{comparison.point}: {comparison.amount}, {in_short(comparison)}"
             assert words in drawn
             assert any(words in text for text in page.values("aria-label"))
+        figures = [figure(comparison) for figure in FIGURES.values()]
+        cells = [comparison.metric, "5 pairs", *figures, in_short(comparison)]
+        assert comparison.found.n == 0 or cells in page.rows
     for fact in (
         "0.05, the probability",
         "Holm, over 4 tests",

@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sim_core.comparison.report import Question, compare
@@ -341,6 +341,43 @@ def test_curves_are_broken_where_values_are_missing_and_only_there() -> None:
     whole = drawn(draw_step_curves("messages_sent", every_fourth, ["p0"], 1))
     assert len(list(shapes(whole, "}polyline"))) == 1
     assert len(picture.svg) < 20_000
+
+
+# --- anything -----------------------------------------------------------------------------
+
+ANY_VALUE = st.one_of(st.none(), st.floats(-1e120, 1e120), st.floats(0, 1), st.just(0.5))
+ANY_SETTING = st.one_of(
+    st.none(), st.booleans(), st.integers(-5, 5), st.floats(-1, 1), st.text(max_size=40)
+)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(
+        st.tuples(
+            st.text(max_size=60),
+            st.dictionaries(st.sampled_from(["a", "b.c", "b", "<d>"]), ANY_SETTING),
+            st.lists(ANY_VALUE, min_size=1, max_size=3),
+        ),
+        min_size=1,
+        max_size=20,
+        unique_by=lambda point: point[0],
+    )
+)
+def test_whatever_points_are_called_and_measure_is_a_picture_or_a_reason(
+    points: list[tuple[str, dict[str, Any], list[float | None]]],
+) -> None:
+    runs = [run for label, _, values in points for run in records(label, f1=values)]
+    found = [Spot(label, where, {"f1": interval(v)}) for label, where, v in points]
+    rows = compare(runs, [label for label, *_ in points], Question(metrics=("f1",))).comparisons
+    pictures = [draw_heat_map("f1", found, points[0][0]), draw_parallel(["f1"], found)]
+    pictures += [draw_effects(rows)] if rows else []
+    for picture in pictures:
+        if isinstance(picture, Picture):
+            ElementTree.fromstring(picture.as_file().encode())
+            assert "nan" not in picture.svg.partition(">")[2].replace(">nan", "")
+        else:
+            assert picture.reason
 
 
 # --- scales and colours -------------------------------------------------------------------
