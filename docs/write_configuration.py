@@ -90,6 +90,7 @@ UNITS = {
     "start": "step",
     "step": "runs per point",
     "steps": "steps",
+    "intervention.step": "step",
     "unseen_neighbours": "flows",
     "refit_every": "steps",
     "rewire": "probability",
@@ -228,6 +229,8 @@ def allowed(field: Schema) -> str:
     """
     if "anyOf" in field:
         return ", or ".join(allowed(part) for part in field["anyOf"])
+    if "oneOf" in field:
+        return "a choice of its group"
     if "const" in field or "enum" in field:
         return ", ".join(f"`{choice}`" for choice in field.get("enum", [field.get("const")]))
     if "pattern" in field:

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 
 from flows.designs import design_points
 from flows.overrides import CONF, refuse_config_name, refuse_endless, refuse_hostile
-from sim_core.config import ExperimentConfig, describe_validation
+from sim_core.config import ExperimentConfig, ModelConfig, describe_validation
 from sim_core.config.explain import shortened, shown
 from sim_core.errors import ConfigurationError
 from sim_core.plan import Point
@@ -139,17 +139,22 @@ def _short(override: str) -> str:
 
     >>> _short("adversary=poisoner"), _short("adversary.share=0.2")
     ('poisoner', 'share-0.2')
+    >>> _short("consensus@intervention.consensus=bft"), _short("intervention.adversary.share=0.2")
+    ('then-bft', 'then-share-0.2')
     """
     key, _, value = override.lstrip("+~").partition("=")
     clean = re.sub(r"[^A-Za-z0-9_.-]+", "-", value).strip("-")
-    return clean if "." not in key else f"{key.rsplit('.', 1)[-1]}-{clean}"
+    group, _, package = key.partition("@")
+    is_later = (package or group).startswith("intervention.") and key != "intervention.step"
+    name = clean if "." not in group else f"{group.rsplit('.', 1)[-1]}-{clean}"
+    return f"then-{name}" if is_later else name
 
 
 def _difference(base: ExperimentConfig, other: ExperimentConfig) -> dict[str, Any]:
     """Return the top-level fields of `other` that differ from the base, whole."""
     ours, theirs = base.model_dump(mode="json"), other.model_dump(mode="json")
     fields = [key for key in theirs if theirs[key] != ours[key]]
-    beyond = [key for key in fields if key not in base.model_part().model_dump()]
+    beyond = [key for key in fields if key not in ModelConfig.model_fields]
     if beyond:
         raise ConfigurationError(
             f"points may not differ in {', '.join(beyond)}: that never changes a result, or is the "

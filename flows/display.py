@@ -155,6 +155,11 @@ class Terminal(Spectator):
             f"{counts['reused']} reused), {counts['failed']} failed, {counts['quarantined']} "
             f"quarantined; {_validation_words(outcome)}; {outcome.wall_seconds:.1f} s"
         )
+        if (shared := sum(record.steps_shared for record in outcome.findings.records)) > 0:
+            simulated = sum(record.steps_executed for record in outcome.findings.records)
+            self.console.print(
+                f"{simulated:,} steps simulated, {shared:,} taken over from runs with the same history"
+            )
         if (unknown := _unknown(outcome, bench)) is not None:
             self.console.print(unknown)
         if bench.config.design.kind in ("saltelli", "morris"):

@@ -96,7 +96,11 @@ def _objection(override: Any) -> str | None:
     group = re.split(r"[@.]", key.lstrip("+~"))[0].strip()
     if re.fullmatch(r"hydra(/.*)?", group):
         return "settings of Hydra have no place in an experiment: leave it out"
-    if (CONF / group).is_dir() and "." not in key and OUTSIDE.search(value.strip(" '\"")):
+    if (
+        (CONF / group).is_dir()
+        and "." not in key.partition("@")[0]
+        and OUTSIDE.search(value.strip(" '\""))
+    ):
         return f"no name of a file in conf/{group}"
     return None
 

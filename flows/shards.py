@@ -12,6 +12,7 @@ from typing import Any
 from flows.bench import Bench
 from flows.orchestrators import Orchestrator
 from sim_core.errors import WorkerDied
+from sim_core.forks import in_families
 from sim_core.ledger.writer import LedgerWriter
 from sim_core.results import Execution
 from sim_core.simulate import RunSpec
@@ -30,12 +31,23 @@ LONGEST_SEGMENT_SECONDS = 20.0
 def make_shards(
     runs: Sequence[RunSpec], max_in_flight: int, shard_runs: int | None = None
 ) -> list[Shard]:
-    """Return the runs in shards; results never depend on how they are dealt out."""
+    """Return the runs in shards; results never depend on how they are dealt out.
+
+    Runs that have steps in common before an intervention are neighbours, and in one shard, unless
+    `shard_runs` says otherwise: whoever executes it simulates those steps once.
+    """
     size = shard_runs or min(
         LARGEST_SHARD, math.ceil(len(runs) / (max_in_flight * SHARDS_PER_SLOT))
     )
-    starts = range(0, len(runs), size)
-    return [Shard(index, runs[start : start + size]) for index, start in enumerate(starts)]
+    families = in_families(runs)
+    if shard_runs is not None:
+        families = [[run] for family in families for run in family]
+    parts: list[list[RunSpec]] = [[]]
+    for family in families:
+        if parts[-1] and len(parts[-1]) + len(family) > size:
+            parts.append([])
+        parts[-1] += family
+    return [Shard(index, part) for index, part in enumerate(parts)]
 
 
 def next_shard(waiting: deque[Shard], most_runs: int) -> Shard:
@@ -91,7 +103,7 @@ def _execute(
     adaptation = Adaptation(
         bench.config.adaptation,
         in_flight=executor.max_in_flight,
-        shard_runs=len(shards[0].specs),
+        shard_runs=max(len(shard.specs) for shard in shards),
         empty_caches=bench.cache.clear,
     )
     waiting, ended = deque(shards), queue.SimpleQueue[Any]()

@@ -72,7 +72,12 @@ def encode(state: State, run_key: str, *, compress: bool = False) -> bytes:
     """Return a state as bytes, which `decode` reads whether they are compressed or not."""
     arrays = {name: _pack(array) for name, array in state.to_arrays().items()}
     content = msgspec.msgpack.encode(Checkpoint(SCHEMA, run_key, state.step, arrays))
-    if compress and len(content) <= LARGEST_COMPRESSED:
+    return _compressed(content, wanted=compress)
+
+
+def _compressed(content: bytes, *, wanted: bool) -> bytes:
+    """Return bytes compressed, where that is wanted and they are not too many."""
+    if wanted and len(content) <= LARGEST_COMPRESSED:
         return zstandard.ZstdCompressor(level=COMPRESSION_LEVEL).compress(content)
     return content
 
@@ -103,6 +108,20 @@ def decode(content: bytes, run_key: str, *, source: Path | str = "in memory") ->
         raise CheckpointMismatch(
             source, expected="a state as this version writes it", found=shortened(repr(error), 200)
         ) from error
+
+
+def readdress(content: bytes, run_key: str, head: bytes) -> bytes:
+    """Return the checkpoint that another run has with the same state but for the hash of its block.
+
+    Args:
+        content: What `encode` gave, which is trusted.
+        run_key: The other run.
+        head: Hash of its last block.
+    """
+    found = msgspec.msgpack.decode(_expand(content), type=Checkpoint)
+    found.run_key = run_key
+    found.arrays["head"].data = head
+    return _compressed(msgspec.msgpack.encode(found), wanted=content.startswith(COMPRESSED))
 
 
 UNREADABLE = (

@@ -130,6 +130,7 @@ def _planned_runs(
                 memory_mb=config.limits.memory_mb,
                 compress_checkpoints=config.checkpoint.compress,
                 network_shards=config.executor.network_shards,
+                fork=config.experiment.fork,
             )
             runs.append(PlannedRun(index, spec))
     return tuple(runs)
@@ -192,7 +193,8 @@ def differing_values(configs: Sequence[ModelConfig]) -> tuple[dict[str, Scalar],
     """Return, per configuration, the keys whose values are not the same in all of them.
 
     A choice of a group is given under the group's name (`detector: zscore`); its own settings
-    only where they differ between points that made the same choice.
+    only where they differ between points that made the same choice. What an intervention leaves as
+    it was has the value that it had.
     """
     fields = set(ModelConfig.model_fields)
     return differing_settings([c.model_dump(mode="json", include=fields) for c in configs])
@@ -204,12 +206,12 @@ def differing_settings(configs: Sequence[Mapping[str, Any]]) -> tuple[dict[str, 
     >>> differing_settings([{"detector": {"kind": "ecod"}}, {"detector": {"kind": "zscore"}}])
     ({'detector': 'ecod'}, {'detector': 'zscore'})
     """
-    flat = [_flatten(config) for config in configs]
+    flat = [_flatten(config) for config in _with_what_is_left(configs)]
     keys = sorted({key for values in flat for key in values})
     differing = []
     for key in keys:
         present = [json.dumps(values[key]) for values in flat if key in values]
-        group = key.split(".")[0]
+        group = _group_of(key)
         chosen = len({values.get(group) for values in flat}) > 1
         partly = len(present) < len(flat)
         if len(set(present)) > 1 or (partly and not chosen):
@@ -217,6 +219,29 @@ def differing_settings(configs: Sequence[Mapping[str, Any]]) -> tuple[dict[str, 
         elif partly and key.endswith(("share", "count")) and set(present) != {"null"}:
             differing.append(key)  # how many liars there are says more than that there are some
     return tuple({key: values[key] for key in differing if key in values} for values in flat)
+
+
+def _with_what_is_left(configs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return configurations whose interventions have a value for all that any of them replaces."""
+    changes = [config.get("intervention", {}) for config in configs]
+    replaced = {name for change in changes for name in change if change[name] is not None}
+    replaced -= {"step"}
+    filled: list[Mapping[str, Any]] = []
+    for config, change in zip(configs, changes, strict=True):
+        left = {name for name in replaced & config.keys() if change.get(name) is None}
+        kept = {name: config[name] for name in left}
+        filled.append({**config, "intervention": {**change, **kept}} if kept else config)
+    return filled
+
+
+def _group_of(key: str) -> str:
+    """Return the group of choices that a key belongs to.
+
+    >>> _group_of("detector.threshold.share"), _group_of("intervention.adversary.share")
+    ('detector', 'intervention.adversary')
+    """
+    parts = key.split(".")
+    return ".".join(parts[: 2 if parts[0] == "intervention" else 1])
 
 
 def _flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:

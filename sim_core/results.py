@@ -44,11 +44,19 @@ class Execution:
     resumed_from_step: int = 0
     steps_executed: int = 0
     """Since the run was started or resumed last."""
+    steps_shared: int = 0
+    """Taken over from a run with the same history, and not simulated again."""
     is_over: bool = False
 
-    def advanced(self, steps: int, *, is_over: bool) -> Execution:
+    def advanced(self, steps: int, *, is_over: bool, shared: bool = False) -> Execution:
         """Return what holds after another segment."""
-        return replace(self, steps_executed=self.steps_executed + steps, is_over=is_over)
+        executed, taken = (0, steps) if shared else (steps, 0)
+        return replace(
+            self,
+            steps_executed=self.steps_executed + executed,
+            steps_shared=self.steps_shared + taken,
+            is_over=is_over,
+        )
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,7 @@ class RunRecord:
     mlflow_run_id: str | None = None
     published: bool = False
     error: str | None = None
+    steps_shared: int = 0
 
 
 @dataclass(frozen=True)
@@ -149,6 +158,7 @@ def _record(
         state=state,
         steps=min(row["steps"], row["horizon"]),
         steps_executed=executed.steps_executed,
+        steps_shared=executed.steps_shared,
         resumed_from_step=executed.resumed_from_step,
         horizon=row["horizon"],
         ledger_head=row["summary_head"] or row["head"],

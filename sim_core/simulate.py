@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from sim_core.checkpoint import decode, encode
 from sim_core.config import ModelConfig
 from sim_core.error_table import Trouble
-from sim_core.errors import CheckpointMismatch, QuorumlabError, RunTimeout, RunTooLarge
+from sim_core.errors import CheckpointMismatch, RunTimeout, RunTooLarge
 from sim_core.faultpoints import reach
 from sim_core.ledger.blocks import KEPT, Block, Entries
 from sim_core.metrics import Metrics, summarise
@@ -43,6 +42,8 @@ class RunSpec:
     """Whether states are compressed before they are handed on."""
     network_shards: int = 1
     """Shards that the network is cut into, where the executor can."""
+    fork: bool = True
+    """Whether steps that it has in common with others may be taken over from them."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ class Segment:
     summary: Metrics | None
     """Metrics of the run, with its last segment."""
     resources: Resources
+    shared: bool = False
+    """Whether its steps were simulated with another run and taken over."""
 
 
 def resident_mb() -> float:
@@ -93,13 +96,15 @@ def simulate(
     spec: RunSpec,
     checkpoint: bytes | None = None,
     *,
+    cuts: frozenset[int] = frozenset(),
     open_shards: OpenRunShards | None = None,
     clock: Callable[[], float] = time.monotonic,
     resident: Callable[[], float] = resident_mb,
 ) -> Iterator[Segment]:
     """Yield the segments of a run from its start, or from a checkpoint of it.
 
-    The last segment has the summary; a checkpoint taken at the horizon gives one without steps.
+    Segments end where a checkpoint is due, at an intervention, and at `cuts`. The last one has the
+    summary; a checkpoint taken at the horizon gives one without steps.
 
     Raises:
         DataError: a data file is missing or damaged.
@@ -122,7 +127,7 @@ def simulate(
     horizon = spec.config.simulation.steps
     while True:
         first = network.state.step
-        last = min(horizon, first - first % spec.checkpoint_every + spec.checkpoint_every)
+        last = next_end(spec, first, cuts)
         reach(f"segment.{spec.replicate}")
         blocks, rows = _advance(network, spec, last, deadline=began + spec.max_seconds, clock=clock)
         now, cpu_now = clock(), time.process_time()
@@ -144,6 +149,18 @@ def simulate(
             return
         _demand_room(spec, last, resident)
         mark, cpu_mark = now, cpu_now
+
+
+def next_end(spec: RunSpec, first: int, cuts: frozenset[int] = frozenset()) -> int:
+    """Return where the segment that begins at a step ends.
+
+    >>> spec = RunSpec("00" * 32, ModelConfig(), seed=1, replicate=0, checkpoint_every=30)
+    >>> next_end(spec, 0), next_end(spec, 35), next_end(spec, 35, frozenset([50])), next_end(spec, 90)
+    (30, 60, 50, 100)
+    """
+    due = first - first % spec.checkpoint_every + spec.checkpoint_every
+    ends = (*cuts, spec.config.intervention.step or 0)
+    return min(spec.config.simulation.steps, due, *(end for end in ends if end > first))
 
 
 def _restored(checkpoint: bytes, spec: RunSpec) -> State:
@@ -205,35 +222,3 @@ def _demand_room(spec: RunSpec, step: int, resident: Callable[[], float]) -> Non
                 limit=spec.memory_mb,
             )
         )
-
-
-@dataclass(frozen=True)
-class RunError:
-    """A run that ended without a result, and why."""
-
-    run_key: str
-    message: str
-    traceback: str
-
-
-Job = tuple[RunSpec, bytes | None]
-"""A run, and the checkpoint to go on from."""
-
-
-def simulate_jobs(
-    jobs: Sequence[Job], open_shards: OpenRunShards | None = None
-) -> Iterator[Segment | RunError]:
-    """Yield the segments of several runs, one run after the other; a failed one stops no other."""
-    for spec, checkpoint in jobs:
-        try:
-            yield from simulate(
-                spec,
-                checkpoint,
-                open_shards=open_shards if spec.network_shards > 1 else None,
-            )
-        except Exception as error:  # noqa: BLE001 - whatever a run raises is that run's result
-            yield RunError(spec.run_key, _describe(error), traceback.format_exc())
-
-
-def _describe(error: Exception) -> str:
-    return str(error) if isinstance(error, QuorumlabError) else f"{type(error).__name__}: {error}"

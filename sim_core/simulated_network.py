@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sim_core import phases, recording
 from sim_core.adversaries import choose_liars, joined_nodes, make_adversary
 from sim_core.config import ModelConfig
+from sim_core.intervention import intervene
 from sim_core.ledger.blocks import METRIC_COUNTS, Block, Entries, close_block, first_hash
 from sim_core.network import Deliveries, make_dissemination, make_topology, seed_worms
 from sim_core.proposing import propose
@@ -46,24 +47,15 @@ class SimulatedNetwork:
         Raises:
             DataError: a data file of the traffic or topology is missing or damaged.
         """
-        self.config = config
+        self._whole = config
+        self._open_shards = open_shards
         self.streams = Streams(seed, replicate)
         self.traffic = make_traffic(config, self.streams)
-        self.adversary = make_adversary(config)
         self.topology = make_topology(config, self.streams)
         self.dissemination = make_dissemination(config, self.streams, self.topology)
-        self.liars = choose_liars(config, self.streams)
         self.references = self.traffic.references()
-        if open_shards is None:
-            nodes = None if state is None else state.nodes
-            self.shards: Shards = NodeShard(
-                config, self.streams, self.liars, nodes=nodes, traffic=self.traffic
-            )
-        else:
-            self.shards = open_shards(config, self.streams, self.liars, state)
-        self.state = self._initial_state(run_key) if state is None else state
-        self._counted_before = self.state.histogram.copy()
-        self.immune = phases.immune_nodes(self.state)
+        last_step = 0 if state is None else max(0, state.step - 1)
+        self._take_up(config.at_step(last_step), run_key, state)
         self.block: Block | None = None
         self.entries: dict[str, Entries] = {}
         self.findings: Findings | None = None
@@ -72,6 +64,8 @@ class SimulatedNetwork:
 
     def step(self) -> None:
         """Run the ten phases; leaves the step's block and entries in `block` and `entries`."""
+        if self.state.step == self._whole.intervention.step:
+            self._change_policy()
         config, state, streams = self.config, self.state, self.streams
         up, joined = state.up, joined_nodes(config, self.liars, state.step)
         orders = phases.give_orders(config, state)
@@ -130,6 +124,29 @@ class SimulatedNetwork:
             honest = ~self.liars
             if honest.any():
                 self.state.immune = self.immune[honest].mean(axis=0)
+
+    def _take_up(self, config: ModelConfig, run_key: str, state: State | None) -> None:
+        """Go on from a state, or start, with a configuration without intervention."""
+        self.config = config
+        self.adversary = make_adversary(config)
+        self.liars = choose_liars(config, self.streams)
+        if self._open_shards is None:
+            nodes = None if state is None else state.nodes
+            self.shards: Shards = NodeShard(
+                config, self.streams, self.liars, nodes=nodes, traffic=self.traffic
+            )
+        else:
+            self.shards = self._open_shards(config, self.streams, self.liars, state)
+        self.state = self._initial_state(run_key) if state is None else state
+        self._counted_before = self.state.histogram.copy()
+        self.immune = phases.immune_nodes(self.state)
+
+    def _change_policy(self) -> None:
+        """Go on from the state between two steps, as after a resume, with what holds from now on."""
+        before, state = self.config, self.collect()
+        self._take_up(self._whole.at_step(state.step), "", state)
+        intervene(before, self.config, self.references, self.liars, state)
+        self.immune = phases.immune_nodes(state)
 
     def _initial_state(self, run_key: str) -> State:
         config = self.config

@@ -18,11 +18,12 @@ from typing import Any, Protocol
 from sim_core.config import ExecutorConfig, ModelConfig
 from sim_core.error_table import Trouble
 from sim_core.errors import ServiceLost, Unavailable, WorkerDied
+from sim_core.jobs import Job, RunError, simulate_jobs
 from sim_core.ledger.blocks import KEPT
 from sim_core.randomness import Streams
 from sim_core.shard import Shards
 from sim_core.sharding import ShardReplica, ShardSpec, open_sharded
-from sim_core.simulate import Job, RunError, RunSpec, Segment, simulate_jobs
+from sim_core.simulate import RunSpec, Segment
 from sim_core.simulated_network import SimulatedNetwork
 from sim_core.state import State
 from tasks.last_words import last_words

@@ -15,10 +15,11 @@ from typing import Protocol
 from sim_core.checkpoint import CheckpointFolder, decode
 from sim_core.error_table import Trouble
 from sim_core.errors import CheckpointMismatch, Interrupted, OwnershipLost, QuorumlabError
+from sim_core.jobs import Job, RunError
 from sim_core.ledger.store import Claim, Ledger
 from sim_core.ledger.writer import LedgerWriter
 from sim_core.results import Execution
-from sim_core.simulate import Job, RunError, RunSpec, Segment
+from sim_core.simulate import RunSpec, Segment
 
 FIRST_BACKOFF_SECONDS = 0.1
 LONGEST_BACKOFF_SECONDS = 10.0
@@ -191,7 +192,7 @@ class _Commits:
         written.result()
         key, n_steps = segment.run_key, segment.next_step - segment.first_step
         is_over = segment.summary is not None
-        self._done[key] = self._done[key].advanced(n_steps, is_over=is_over)
+        self._done[key] = self._done[key].advanced(n_steps, is_over=is_over, shared=segment.shared)
         self._bench.listener.committed(key, n_steps)
         if is_over:
             self._bench.listener.ended(key, None)

@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
-from sim_core.simulate import Job, simulate_jobs
+from sim_core.jobs import Job, simulate_jobs
 
 SEGMENTS_AHEAD = 4
 """Segments that a worker may be ahead of the driver before it waits."""

@@ -22,7 +22,8 @@ from pathlib import Path
 
 from sim_core.error_table import Trouble
 from sim_core.errors import Interrupted, Unavailable, WorkerDied
-from sim_core.simulate import Job, RunError, Segment
+from sim_core.jobs import Job, RunError
+from sim_core.simulate import Segment
 
 ROOT = Path(__file__).parents[1]
 """Folder that holds the packages, which workers import as this process has."""

@@ -36,6 +36,7 @@ from sim_core.config.experiment import (
     ValidationConfig,
 )
 from sim_core.config.explain import describe_validation
+from sim_core.config.intervention import SECTIONS, InterventionConfig
 from sim_core.config.ledger import (
     LedgerBase,
     LedgerConfig,
@@ -48,9 +49,7 @@ from sim_core.config.model import (
     MetricsConfig,
     ModelConfig,
     ResponseConfig,
-    SignatureConfig,
     SimulationConfig,
-    VotingConfig,
 )
 from sim_core.config.network import (
     CentralisedDissemination,
@@ -93,6 +92,7 @@ from sim_core.config.protocol import (
     WeightedConsensus,
 )
 from sim_core.config.retention import RetentionConfig
+from sim_core.config.signatures import SignatureConfig, VotingConfig
 from sim_core.config.traffic import (
     ATTACK_FAMILIES,
     AttackFamily,
@@ -112,6 +112,7 @@ from sim_core.config.traffic import (
 
 __all__ = [
     "ATTACK_FAMILIES",
+    "SECTIONS",
     "AdaptationConfig",
     "AdversaryBase",
     "AdversaryConfig",
@@ -146,6 +147,7 @@ __all__ = [
     "GossipBase",
     "HalfSpaceTreesDetector",
     "HbosDetector",
+    "InterventionConfig",
     "IsolationForestDetector",
     "KnownMoments",
     "LatticeTopology",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from sim_core.config.adaptation import AdaptationConfig
 from sim_core.config.base import Frozen, Name, Positive
@@ -33,6 +33,8 @@ class ExperimentSection(Frozen):
     """Runs of each point, where `until` is null."""
     until: UntilConfig | None = None
     """When a point has runs enough; null: when it has `replicates`."""
+    fork: bool = True
+    """Whether steps that runs have in common before an intervention are simulated once."""
 
 
 class CostConfig(Frozen):
@@ -151,8 +153,21 @@ class ExperimentConfig(ModelConfig):
     retention: RetentionConfig = RetentionConfig()
 
     def model_part(self) -> ModelConfig:
-        """Return the part that results depend on."""
-        return ModelConfig.model_validate(self.model_dump(include=set(ModelConfig.model_fields)))
+        """Return the part that results depend on.
+
+        Raises:
+            ConfigurationError: an intervention lacks its step, or what it replaces.
+        """
+        try:
+            return ModelConfig.model_validate(
+                self.model_dump(include=set(ModelConfig.model_fields))
+            )
+        except ValidationError as error:
+            raise ConfigurationError(describe_validation(error)) from error
+
+    @model_validator(mode="after")
+    def _intervention_is_whole(self) -> ExperimentConfig:
+        return self  # points may complete the base; `model_part` looks at each of them
 
     def with_settings(self, settings: dict[str, Any]) -> ExperimentConfig:
         """Return a copy whose top-level fields in `settings` are replaced, validated again.

@@ -6,8 +6,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from sim_core.config.base import Frozen, Positive, PositiveShare, Share
+from sim_core.config.base import Frozen, PositiveShare, Share
 from sim_core.config.detectors import DetectorConfig, ZScoreDetector
+from sim_core.config.intervention import SECTIONS, InterventionConfig
 from sim_core.config.network import (
     CompleteTopology,
     DisseminationConfig,
@@ -20,6 +21,7 @@ from sim_core.config.protocol import (
     MajorityConsensus,
     NoAdversary,
 )
+from sim_core.config.signatures import SignatureConfig, VotingConfig
 from sim_core.config.traffic import SyntheticTraffic, TrafficConfig
 
 LARGEST_FLOODED_CLIQUE = 5_000
@@ -37,38 +39,6 @@ class SimulationConfig(Frozen):
     activation: Literal["simultaneous", "random", "priority"] = "simultaneous"
     """Order in which proposals of one step are taken: by node number, in a new random order each
     step, or by reputation, highest first."""
-
-
-class SignatureConfig(Frozen):
-    """How flagged flows become a signature, and what a signature matches."""
-
-    min_support: int = Field(3, ge=1, le=1_000)
-    """Flagged flows, not covered by the blacklist, that a node needs for a proposal."""
-    cooldown_steps: int = Field(10, ge=0, le=100_000)
-    """Steps between two proposals of one node."""
-    match_radius: Positive = 2.0
-    """Largest root mean square distance to the centroid, in scales, that is a match."""
-    min_scale: Positive = 0.5
-    """Smallest scale of a feature, in standard deviations of benign traffic."""
-
-
-class VotingConfig(Frozen):
-    """How an honest node judges a signature."""
-
-    mode: Literal["detector", "competence"] = "detector"
-    """`detector`: by its own detector and recent flows; `competence`: right with a probability."""
-    competence: Share = 0.8
-    """Probability of a right vote in mode `competence`."""
-    min_history: int = Field(8, ge=0, le=32)
-    """Recent flows below which a node abstains."""
-    max_benign_coverage: Share = 0.05
-    """Largest share of its recent flows that an acceptable signature may cover."""
-    unseen: Literal["judge", "abstain"] = "judge"
-    """What to do where too few recent flows lie near the centroid."""
-    unseen_neighbours: int = Field(3, ge=1, le=32)
-    """How many recent flows must lie near the centroid for it to count as seen."""
-    unseen_radius: Positive = 4.0
-    """What is near: root mean square distance in the signature's scales."""
 
 
 class ResponseConfig(Frozen):
@@ -111,6 +81,7 @@ class ModelConfig(Frozen):
     response: ResponseConfig = ResponseConfig()
     churn: ChurnConfig = ChurnConfig()
     metrics: MetricsConfig = MetricsConfig()
+    intervention: InterventionConfig = InterventionConfig()
 
     @property
     def n_voters(self) -> int:
@@ -119,6 +90,17 @@ class ModelConfig(Frozen):
             return 1
         n_nodes = self.simulation.nodes
         return min(n_nodes, self.consensus.committee or (100 if n_nodes > 1_000 else n_nodes))
+
+    def at_step(self, step: int) -> ModelConfig:
+        """Return what holds in a step: this, or from the intervention on this with what it replaces.
+
+        What is returned has no intervention of its own.
+        """
+        change = self.intervention
+        if change.step is None:
+            return self
+        replaced = change.replaced if step >= change.step else {}
+        return self.model_copy(update={**replaced, "intervention": InterventionConfig()})
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> ModelConfig:
@@ -140,10 +122,46 @@ class ModelConfig(Frozen):
 
     @model_validator(mode="after")
     def _liars_fit(self) -> ModelConfig:
-        count = getattr(self.adversary, "count", None)
-        if count is not None and count > self.simulation.nodes:
+        for prefix, adversary in (
+            ("", self.adversary),
+            ("intervention.", self.intervention.adversary),
+        ):
+            count = getattr(adversary, "count", None)
+            if count is not None and count > self.simulation.nodes:
+                raise ValueError(
+                    f"{prefix}adversary.count is {count}, but the network has simulation.nodes="
+                    f"{self.simulation.nodes}: there cannot be more liars than nodes"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _intervention_is_whole(self) -> ModelConfig:
+        change = self.intervention
+        names = ", ".join(f"intervention.{name}" for name in SECTIONS)
+        if change.step is not None and not change.replaced:
             raise ValueError(
-                f"adversary.count is {count}, but the network has simulation.nodes="
-                f"{self.simulation.nodes}: there cannot be more liars than nodes"
+                f"intervention.step={change.step} replaces nothing: set one of {names}"
             )
+        if change.step is None and change.replaced:
+            given = ", ".join(f"intervention.{name}" for name in change.replaced)
+            raise ValueError(f"{given} is given, but not from when on: set intervention.step")
+        return self
+
+    @model_validator(mode="after")
+    def _intervention_fits(self) -> ModelConfig:
+        change = self.intervention
+        kinds = [self.adversary.kind, change.adversary.kind if change.adversary else None]
+        if "sybil" in kinds and (change.replaced or change.step is not None):
+            raise ValueError(
+                "adversary=sybil joins in a step of its own (join_step), and can be neither before "
+                "nor after an intervention: take adversary=colluder, which sybils are once they are there"
+            )
+        if change.consensus is not None:
+            after = self.model_copy(update={"consensus": change.consensus})
+            if after.n_voters != self.n_voters:
+                raise ValueError(
+                    f"intervention.consensus gives a proposal {after.n_voters} voters, and before it "
+                    f"has {self.n_voters}: seats of proposals that are under way stay, so "
+                    "set intervention.consensus.committee so that it is the same number"
+                )
         return self

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import Any
 
@@ -44,6 +44,13 @@ class Tally:
     """All who may vote."""
     outstanding: Counts
     """Those who may vote and have neither voted nor abstained."""
+
+    @classmethod
+    def join(cls, parts: Sequence[Tally]) -> Tally:
+        """Return the votes of several parts, of which there is one at least, in their order."""
+        return cls(
+            *(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls))
+        )
 
     def take(self, rows: NDArray[np.int64]) -> Tally:
         """Return the votes on some of the proposals."""

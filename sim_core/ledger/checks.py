@@ -47,25 +47,31 @@ def batch_query(runs: Sequence[Mapping[str, Any]]) -> str:
         runs: Rows of `Ledger.runs_of`, one at least. Only numbers of them become part of the query.
 
     >>> config = {"simulation": {"flows_per_node": 16}, "consensus": {"vote_deadline": None}}
-    >>> "(VALUES (7, 30, 16, NULL)) AS used" in batch_query([{"id": 7, "horizon": 30, "config": config}])
+    >>> run = {"id": 7, "horizon": 30, "config": config}
+    >>> "(VALUES (7, 30, 16, NULL, NULL, NULL)) AS used" in batch_query([run])
     True
     """
     rows = ", ".join(
         f"({run['id']:d}, {run['horizon']:d}, {_setting(run, 'simulation', 'flows_per_node')}, "
-        f"{_setting(run, 'consensus', 'vote_deadline')})"
+        f"{_setting(run, 'consensus', 'vote_deadline')}, {_setting(run, 'intervention', 'step')}, "
+        f"{_setting(run, 'intervention', 'consensus', 'vote_deadline')})"
         for run in runs
     )
     return f"""
         SELECT run.id AS run, run.run_key AS run_id, run.detail,
             CAST(run.n_nodes AS NUMERIC) AS n_nodes, CAST(used.column2 AS BIGINT) AS horizon,
             CAST(used.column3 AS NUMERIC) AS flows_per_node,
-            CAST(used.column4 AS NUMERIC) AS vote_deadline
+            CAST(used.column4 AS NUMERIC) AS vote_deadline,
+            CAST(used.column5 AS NUMERIC) AS intervention,
+            CAST(coalesce(used.column6, used.column4) AS NUMERIC) AS later_deadline
         FROM (VALUES {rows}) AS used JOIN run ON run.id = used.column1"""
 
 
-def _setting(run: Mapping[str, Any], group: str, key: str) -> str:
+def _setting(run: Mapping[str, Any], *keys: str) -> str:
     """Return a number of a run's configuration as SQL; NULL, where something else is there."""
-    value = run["config"].get(group, {}).get(key)
+    value: Any = run["config"]
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
     return f"{value:d}" if isinstance(value, int) else "NULL"
 
 
@@ -132,6 +138,22 @@ def first_steps(kind: str, *columns: str) -> str:
     """
     smallest = "".join(f", min(e.{name}) AS {name}" for name in ("step", *columns))
     return f"(SELECT e.run, e.proposal{smallest} FROM {entries(kind)} GROUP BY e.run, e.proposal)"
+
+
+def last_step(published: str) -> str:
+    """Return the expression for the step in which a proposal is decided at the latest.
+
+    From an intervention on its deadline holds, also for proposals that are under way: what is overdue by
+    it is decided at once.
+
+    >>> last_step("p.step").split(" WHEN ")[1]
+    'r.intervention IS NULL OR p.step + r.vote_deadline < r.intervention THEN p.step + r.vote_deadline'
+    """
+    return (
+        f"CASE WHEN r.intervention IS NULL OR {published} + r.vote_deadline < r.intervention "
+        f"THEN {published} + r.vote_deadline WHEN {published} + r.later_deadline > r.intervention "
+        f"THEN {published} + r.later_deadline ELSE r.intervention END"
+    )
 
 
 def place(kind: str) -> str:
@@ -220,7 +242,7 @@ def untimely(kind: str, late: str) -> str:
     return f"""
         SELECT e.run, e.step, {place(kind)} || CASE WHEN p.step IS NULL
             THEN ', there is no such proposal'
-            ELSE ', published in step ' || p.step || ', deadline ' || r.vote_deadline END AS detail
+            ELSE ', published in step ' || p.step || ', due in step ' || ({last_step("p.step")}) END AS detail
         FROM {entries(kind)} LEFT JOIN {first_steps("proposal")} AS p
             ON p.run = e.run AND p.proposal = e.proposal
         WHERE p.step IS NULL OR e.step < p.step OR {late}"""
@@ -270,10 +292,10 @@ def sums_where(wrong: str, values: str, **sums: str) -> str:
 
 OVERDUE = f"""
     SELECT e.run, e.step, {place("proposal")} || ', expected a decision up to step '
-        || (e.step + r.vote_deadline) || ', found none' AS detail
+        || ({last_step("e.step")}) || ', found none' AS detail
     FROM {entries("proposal")} LEFT JOIN {first_steps("decision")} AS d
         ON d.run = e.run AND d.proposal = e.proposal
-    WHERE d.step IS NULL AND e.step + r.vote_deadline < r.horizon"""
+    WHERE d.step IS NULL AND {last_step("e.step")} < r.horizon"""
 
 VOTES_TOO_LATE = f"""
     SELECT e.run, e.step, {place("vote")} || ', decided in step ' || d.step AS detail
@@ -290,7 +312,7 @@ TOO_MANY_VOTES = f"""
 CONFIRMATIONS = f"""(
     SELECT e.run, e.step, p.is_true FROM {entries("decision")}
     JOIN {first_steps("proposal", "is_true")} AS p ON p.run = e.run AND p.proposal = e.proposal
-        AND p.step BETWEEN e.step - r.vote_deadline AND e.step
+        AND e.step BETWEEN p.step AND {last_step("p.step")}
     WHERE e.outcome = {Outcome.CONFIRMED:d})"""
 
 CONFUSION = ("tp", "fp", "tn", "fn")
@@ -308,7 +330,7 @@ QUERIES = (
     *(
         Query(
             f"{kind}s on published proposals, by the deadline",
-            untimely(kind, "e.step > p.step + r.vote_deadline"),
+            untimely(kind, f"e.step > {last_step('p.step')}"),
         )
         for kind in ("vote", "decision")
     ),
@@ -335,7 +357,7 @@ QUERIES = (
             FROM {{batch}} AS r JOIN metrics AS m ON m.run = r.run AND m.step < r.horizon
             LEFT JOIN decision AS e ON e.run = m.run AND e.step = m.step
             LEFT JOIN {first_steps("proposal")} AS p ON p.run = e.run AND p.proposal = e.proposal
-                AND p.step BETWEEN e.step - r.vote_deadline AND e.step
+                AND e.step BETWEEN p.step AND {last_step("p.step")}
             GROUP BY m.run, m.step
         ) AS summed WHERE decision_steps <> found""",
     ),

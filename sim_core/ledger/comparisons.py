@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sqlalchemy import text
 
 from sim_core.adversaries import Ballot
-from sim_core.consensus import Outcome, decide, vote_weights
+from sim_core.consensus import Outcome, Tally, decide, vote_weights
 from sim_core.ledger.blocks import KEPT, METRIC_COUNTS
 from sim_core.ledger.checks import LARGEST
 from sim_core.ledger.decisions import (
@@ -182,28 +182,36 @@ def electorates(part: Decisions) -> tuple[list[str], list[str]]:
 def outcomes(reading: Reading) -> Judge:
     """Return the judge of outcomes: what the consensus rule makes of ballots, and what is stored.
 
-    Where votes weigh, it replays reputations. All decisions of a step fall before any reputation
-    moves, also where they are in two parts.
+    The rule is that of the decision's step. Where votes weigh, it replays reputations. All decisions of
+    a step fall before any reputation moves, also where they are in two parts.
     """
-    config = reading.config
+    policies = reading.policies
+    weighing = any(config.consensus.kind == "weighted" for _, config in policies)
     reputation = np.ones((reading.run["n_nodes"], 2), dtype=np.float64)
     weight, weighed = vote_weights(reputation), -1
 
-    def decided(part: Decisions) -> NDArray[np.uint8]:
+    def weights_of(part: Decisions) -> Tally:
+        """Return the votes weighed by the reputations before each step, and let those move."""
         nonlocal weight, weighed
-        heads = part.heads()
-        due = part.step - part.published >= config.consensus.vote_deadline
-        if config.consensus.kind != "weighted":
-            return decide(config.consensus, heads, heads, due)
         voters = part.seats
         ballots = np.ascontiguousarray(part.ballots[:, : voters.shape[1]])
-        found = np.empty(len(part.step), dtype=np.uint8)
+        found = []
         for rows in _together(part.step):
             if part.step[rows[0]] != weighed:
                 weight, weighed = vote_weights(reputation), int(part.step[rows[0]])
-            weights = tally_ballots(ballots[rows], voters[rows], weight)
-            found[rows] = decide(config.consensus, heads.take(rows), weights, due[rows])
+            found.append(tally_ballots(ballots[rows], voters[rows], weight))
             move_reputations(reputation, rows, part.outcome, part.proposer, voters, ballots)
+        return Tally.join(found)
+
+    def decided(part: Decisions) -> NDArray[np.uint8]:
+        heads = part.heads()
+        weights = weights_of(part) if weighing else heads
+        found = np.empty(len(part.step), dtype=np.uint8)
+        for first, config in policies:  # a later one replaces what the one before made of its steps
+            rows = np.flatnonzero(part.step >= first)
+            due = part.step[rows] - part.published[rows] >= config.consensus.vote_deadline
+            by = weights if config.consensus.kind == "weighted" else heads
+            found[rows] = decide(config.consensus, heads.take(rows), by.take(rows), due)
         return found
 
     def judge(part: Decisions) -> tuple[list[str], list[str]]:

@@ -52,6 +52,20 @@ class Reading:
         return stored_config(self.run)
 
     @cached_property
+    def policies(self) -> list[tuple[int, ModelConfig]]:
+        """The first step of each configuration that holds, with it, in order."""
+        starts = {0, self.config.intervention.step or 0}
+        return [(step, self.config.at_step(step)) for step in sorted(starts)]
+
+    def last_steps(self, published: Counts) -> Counts:
+        """Return in which steps proposals are decided at the latest, as `checks.last_step` does."""
+        last: Counts = published + self.policies[0][1].consensus.vote_deadline
+        for first, config in self.policies[1:]:
+            later = np.maximum(first, published + config.consensus.vote_deadline)
+            last = np.where(last < first, last, later)
+        return last
+
+    @cached_property
     def streams(self) -> Streams:
         """The run's random numbers."""
         return Streams(self.run["seed"], self.run["replicate"])
@@ -130,7 +144,7 @@ def read_decisions(reading: Reading, n_rows: int) -> Iterator[Decisions]:
     run = reading.run
     number, published, proposer = read_proposals(reading)
     width = -(-reading.config.n_voters // 4)
-    deadline = run["config"]["consensus"]["vote_deadline"]
+    last = reading.last_steps(published)
     values = {"id": run["id"], "horizon": run["horizon"]}
     with streamed(reading.connection, _DECISIONS, n_rows, values) as found:
         for rows in found.partitions():
@@ -141,8 +155,7 @@ def read_decisions(reading: Reading, n_rows: int) -> Iterator[Decisions]:
             columns = [np.array(column, dtype=np.int64) for column in numbers]
             step, proposal = columns[:2]
             place = np.minimum(np.searchsorted(number, proposal), len(number) - 1)
-            waited = step - published[place]
-            known = (number[place] == proposal) & (waited >= 0) & (waited <= deadline)
+            known = (number[place] == proposal) & (step >= published[place]) & (step <= last[place])
             if known.any():
                 yield Decisions(
                     reading,

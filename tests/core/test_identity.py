@@ -51,6 +51,8 @@ def other_value(field: Any, value: Any) -> Any:
         return (value + 1) / 2 if value < 1 else value + 0.5
     if value is None and "UntilConfig" in str(field.annotation):
         return {"metrics": ["f1"], "half_width": 0.1}
+    if value is None and "Consensus" in str(field.annotation):
+        return {"kind": "bft"}
     if value is None:
         return "text" if "str" in str(field.annotation) else 1
     return value
@@ -82,8 +84,9 @@ def one_change_each(model: BaseModel) -> Iterator[tuple[str, dict[str, Any]]]:
 def test_every_setting_of_the_model_but_the_steps_is_in_the_key(
     make_config: MakeConfig, groups: dict[str, Any]
 ):
-    config = make_config(**groups)
-    keys = {"": run_key(config, 1, 0)}
+    later = {"step": 3, "adversary": {"kind": "sleeper"}, "voting": {}, "signature": {}}
+    config = make_config(**groups, intervention=later)
+    keys = {"": run_key(config, 1, 0), "no intervention": run_key(make_config(**groups), 1, 0)}
     for name, changed in one_change_each(config):
         keys[name] = run_key(ModelConfig.model_validate(changed), 1, 0)
     assert keys.pop("simulation.steps") == keys[""]

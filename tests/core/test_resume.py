@@ -17,9 +17,10 @@ import pytest
 import sim_core
 from sim_core.checkpoint import decode, encode
 from sim_core.errors import CheckpointMismatch, QuorumlabError, RunTimeout, RunTooLarge
+from sim_core.jobs import RunError, simulate_jobs
 from sim_core.ledger.blocks import KINDS
 from sim_core.model import NetworkModel
-from sim_core.simulate import RunError, RunSpec, Segment, resident_mb, simulate, simulate_jobs
+from sim_core.simulate import RunSpec, Segment, resident_mb, simulate
 from sim_core.simulated_network import SimulatedNetwork
 
 MakeSpec = Callable[..., RunSpec]

@@ -28,7 +28,8 @@ from sim_core.checkpoint import CheckpointFolder
 from sim_core.config import ExecutorConfig
 from sim_core.error_table import Handling, Trouble
 from sim_core.errors import QuorumlabError
-from sim_core.simulate import RunError, Segment, simulate, simulate_jobs
+from sim_core.jobs import RunError, simulate_jobs
+from sim_core.simulate import Segment, simulate
 from tasks.executors import RayExecutor, open_executor
 from tasks.simulate_shard import load_checkpoint
 from tests import ledger_troubles

@@ -18,7 +18,8 @@ import pytest
 
 from sim_core.config import ExecutorConfig
 from sim_core.errors import Interrupted, Unavailable, WorkerDied
-from sim_core.simulate import Job, RunError, RunSpec, Segment
+from sim_core.jobs import Job, RunError
+from sim_core.simulate import RunSpec, Segment
 from tasks.executors import open_executor
 from tasks.worker import SEGMENTS_AHEAD
 from tasks.worker_pool import ProcessExecutor, Worker

@@ -799,7 +799,7 @@ def test_unreadable_rows_are_a_finding_and_no_crash(
         ("ratio above 1", r"step 6, immunity_share is 1.25"),
         ("alerts miscounted", r"step 8, alerts is \d+, found \d+"),
         ("metrics missing", r"expected steps 0 to 29, found none of 7 to 7"),
-        ("decision overdue", r"step \d+, proposal \d+, published in step \d+, deadline 5"),
+        ("decision overdue", r"step \d+, proposal \d+, published in step 0, due in step 5"),
         ("pending miscounted", r"step 9, pending is \d+, expected \d+"),
     ],
 )
