@@ -146,6 +146,8 @@ def _short(override: str) -> str:
     clean = re.sub(r"[^A-Za-z0-9_.-]+", "-", value).strip("-")
     group, _, package = key.partition("@")
     is_later = (package or group).startswith("intervention.") and key != "intervention.step"
+    if is_later and clean.startswith("kind-"):  # a section given as a mapping
+        return f"then-{clean.removeprefix('kind-')}"
     name = clean if "." not in group else f"{group.rsplit('.', 1)[-1]}-{clean}"
     return f"then-{name}" if is_later else name
 

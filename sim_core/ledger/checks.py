@@ -63,7 +63,7 @@ def batch_query(runs: Sequence[Mapping[str, Any]]) -> str:
             CAST(used.column3 AS NUMERIC) AS flows_per_node,
             CAST(used.column4 AS NUMERIC) AS vote_deadline,
             CAST(used.column5 AS NUMERIC) AS intervention,
-            CAST(coalesce(used.column6, used.column4) AS NUMERIC) AS later_deadline
+            coalesce(CAST(used.column6 AS NUMERIC), CAST(used.column4 AS NUMERIC)) AS later_deadline
         FROM (VALUES {rows}) AS used JOIN run ON run.id = used.column1"""
 
 
