@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from flows.benchmark import Group
+from flows.suites.forks import forks_suite
 from flows.suites.ledger import checkpoint_suite, ledger_suite
 from flows.suites.orchestration import orchestration_suite
 from flows.suites.recovery import recovery_suite
@@ -14,6 +15,7 @@ SUITES: dict[str, Callable[[], list[Group]]] = {
     "step": step_suite,
     "ledger": ledger_suite,
     "checkpoint": checkpoint_suite,
+    "forks": forks_suite,
     "recovery": recovery_suite,
     "orchestration": orchestration_suite,
 }

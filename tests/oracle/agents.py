@@ -28,6 +28,8 @@ class Node(CellAgent):  # type: ignore[misc]  # mesa 3.3 ships without types
     model: OracleModel
     detector: Detector
     threshold: np.float32
+    is_awake = False
+    """Whether it has turned; only sleepers do."""
 
     def __init__(self, model: OracleModel, number: int, *, is_liar: bool) -> None:
         """Start with nothing but a detector and a threshold."""
@@ -320,8 +322,6 @@ class Colluder(Poisoner):
 
 class Sleeper(Colluder):
     """Honest until its reputation is high, then a colluder for good."""
-
-    is_awake = False
 
     @property
     def lies(self) -> bool:

@@ -18,6 +18,7 @@ EVENTS = (
     "message lost", "message in flight", "committee", "committee without sybils", "abstention",
     "support", "false confirmation", "auroc", "quantile",
     "fixed", "calibrated", "unseen", "random", "priority", "competence",
+    "rule changes under way", "node begins to lie", "node lies no more",
 )  # fmt: skip
 REQUIRED = (
     {f"entry {kind}" for kind in KINDS}
@@ -75,6 +76,8 @@ def events_of_step(model: OracleModel, was_down: set[int]) -> Iterator[str]:
     ):
         if row[name] > 0:
             yield label
+    if model.time - 1 == model.intervention.step:
+        yield from _events_of_intervention(model)
     if model.dissemination.stale:
         yield "decision comes too late"
     if model.spared:
@@ -85,6 +88,18 @@ def events_of_step(model: OracleModel, was_down: set[int]) -> Iterator[str]:
         yield "flow matched"
     if (model.entries["alert"]["matched"] == 0).any():
         yield f"{config.detector.kind} alarms"
+
+
+def _events_of_intervention(model: OracleModel) -> Iterator[str]:
+    """Yield what the intervention in the last step has changed."""
+    under_way = [p for p in (*model.decided_now, *model.pending) if p.step < model.time - 1]
+    if under_way and model.rule_before != model.config.consensus.kind:
+        yield "rule changes under way"
+    lied, lying = model.liars_before, {node.number for node in model.nodes if node.is_liar}
+    if lying - lied:
+        yield "node begins to lie"
+    if lied - lying:
+        yield "node lies no more"
 
 
 def events_of_run(model: OracleModel) -> Iterator[str]:

@@ -69,6 +69,8 @@ class OracleModel(mesa.Model):  # type: ignore[misc]  # mesa 3.3 ships without t
         """Start before step 0."""
         super().__init__(seed=seed)
         self.config, self.streams = config, Streams(seed, replicate)
+        self.intervention = config.intervention
+        self.rule_before, self.liars_before = "", set[int]()
         self.traffic = make_traffic(config, self.streams)
         self.targets, self.references = self.traffic.targets, self.traffic.references()
         self.campaigns: Any = getattr(config.traffic, "campaigns", ())
@@ -92,6 +94,8 @@ class OracleModel(mesa.Model):  # type: ignore[misc]  # mesa 3.3 ships without t
     def step(self) -> None:
         """Run the ten phases."""
         everyone = self.agents
+        if self.time == self.intervention.step:
+            self._intervene()
         self._draw_flows()
         everyone.do("observe")
         if self.centre is not None:
@@ -148,19 +152,45 @@ class OracleModel(mesa.Model):  # type: ignore[misc]  # mesa 3.3 ships without t
         mesa.Agent._ids.pop(self, None)
 
     def _make_nodes(self) -> list[Node]:
-        n, settings = self.config.simulation.nodes, self.config.adversary
-        liars: set[int] = set()
-        kind: type[Node] = Node
-        if settings.kind != "none":
-            count = round(settings.share * n) if settings.count is None else settings.count
-            place = self.streams.uniforms("adversary", n)[:, 0]
-            liars = {int(i) for i in np.argsort(place, kind="stable")[:count]}
-            trusted = self.config.dissemination.kind == "centralised"
-            kind = Node if trusted else LIARS[settings.kind]
+        liars = self._draw_liars()
         return [
-            kind(self, i, is_liar=True) if i in liars else Node(self, i, is_liar=False)
-            for i in range(n)
+            self._kind_of_liars()(self, i, is_liar=True)
+            if i in liars
+            else Node(self, i, is_liar=False)
+            for i in range(self.config.simulation.nodes)
         ]
+
+    def _draw_liars(self) -> set[int]:
+        n, settings = self.config.simulation.nodes, self.config.adversary
+        if settings.kind == "none":
+            return set()
+        count = round(settings.share * n) if settings.count is None else settings.count
+        place = self.streams.uniforms("adversary", n)[:, 0]
+        return {int(i) for i in np.argsort(place, kind="stable")[:count]}
+
+    def _kind_of_liars(self) -> type[Node]:
+        trusted = self.config.dissemination.kind == "centralised"
+        return Node if trusted else LIARS[self.config.adversary.kind]
+
+    def _intervene(self) -> None:
+        """Let another policy hold: everybody keeps what it knows, and some begin or cease to lie."""
+        before, change = self.config, self.intervention
+        self.rule_before = before.consensus.kind
+        self.liars_before = {node.number for node in self.nodes if node.is_liar}
+        replaced = {
+            name: section
+            for name in ("consensus", "adversary", "voting", "signature")
+            if (section := getattr(change, name)) is not None
+        }
+        self.config = before.model_copy(update=replaced)
+        liars = self._draw_liars()
+        for node in self.nodes:
+            node.is_liar = node.number in liars
+            node.__class__ = self._kind_of_liars() if node.is_liar else Node
+            if self.config.adversary.kind != before.adversary.kind:
+                node.is_awake = False
+            for known in node.blacklist:
+                self._compare_with_references(known)
 
     def _make_detectors(self) -> None:
         warmup = self.traffic.warmup()
@@ -241,17 +271,21 @@ class OracleModel(mesa.Model):  # type: ignore[misc]  # mesa 3.3 ships without t
 
     def _decide(self) -> None:
         """Phase 7: apply the consensus rule."""
-        self.decided_now, radius = [], self.config.signature.match_radius
+        self.decided_now = []
         for proposal in self.pending:
             is_due = self.time - proposal.step >= self.config.consensus.vote_deadline
             outcome = Ballots(self.config.consensus, proposal).decide(is_due=is_due)
             if outcome != PENDING:
                 proposal.outcome, proposal.decided = outcome, self.time
                 proposal.proposer.pending = None
-                distances = map(proposal.signature.distance, self.references)
                 if outcome == CONFIRMED:
-                    proposal.covers = [self.ties.within(d, radius) for d in distances]
+                    self._compare_with_references(proposal)
                 self.decided_now.append(proposal)
+
+    def _compare_with_references(self, proposal: Proposal) -> None:
+        radius = self.config.signature.match_radius
+        distances = map(proposal.signature.distance, self.references)
+        proposal.covers = [self.ties.within(d, radius) for d in distances]
 
     def _record(self, published: list[Proposal], supported: list[tuple[Proposal, Node]]) -> None:
         """Phase 10: write the step down."""

@@ -48,7 +48,7 @@ def configurations(draw: st.DrawFn, fixed: Fixed | None = None) -> Groups:
     nodes = draw(st.integers(3, 12)) if draw(st.integers(0, 9)) else draw(st.integers(1, 2))
     steps = draw(st.integers(6, 14)) if draw(st.integers(0, 9)) else draw(st.integers(2, 5))
     detector = fixed.detector if fixed else draw(st.sampled_from(DETECTORS))
-    return {
+    groups: Groups = {
         "simulation": {
             "nodes": nodes,
             "flows_per_node": draw(st.integers(4, 12)) if draw(st.integers(0, 9)) else 1,
@@ -61,17 +61,13 @@ def configurations(draw: st.DrawFn, fixed: Fixed | None = None) -> Groups:
         "dissemination": draw(disseminations(fixed.dissemination if fixed else None)),
         "consensus": draw(rules(nodes)),
         "adversary": draw(adversaries(nodes, fixed.adversary if fixed else None)),
-        "signature": {
-            "min_support": draw(st.integers(1, 3)),
-            "cooldown_steps": draw(st.integers(0, 4)),
-            "match_radius": draw(shares(0.5, 3.5)),
-            "min_scale": draw(shares(0.1, 1.0)),
-        },
+        "signature": draw(signatures()),
         "voting": draw(voting()),
         "response": {"blacklist_capacity": draw(st.integers(1, 4))},
         "churn": draw(sometimes({}, churn())),
         "metrics": {"auroc_every": draw(st.integers(1, 4)), "from_step": draw(st.integers(0, 3))},
     }
+    return groups | {"intervention": draw(sometimes({}, interventions(groups)))}
 
 
 @st.composite
@@ -94,7 +90,8 @@ def outbreaks(draw: st.DrawFn) -> Groups:
         "signature": groups["signature"] | {"match_radius": 3.5, "min_scale": 0.5},
         "voting": groups["voting"] | {"unseen": "judge", "min_history": 0},
     }  # fmt: skip
-    return groups | changes
+    groups |= changes
+    return groups | {"intervention": draw(sometimes({}, interventions(groups)))}
 
 
 @st.composite
@@ -244,6 +241,35 @@ def adversaries(draw: st.DrawFn, nodes: int, kind: str | None) -> Groups:
         "sybil": {"join_step": draw(st.integers(1, 9))},
     }
     return group | own.get(kind, {})
+
+
+@st.composite
+def signatures(draw: st.DrawFn) -> Groups:
+    """Return settings of signatures that are easily made."""
+    return {
+        "min_support": draw(st.integers(1, 3)),
+        "cooldown_steps": draw(st.integers(0, 4)),
+        "match_radius": draw(shares(0.5, 3.5)),
+        "min_scale": draw(shares(0.1, 1.0)),
+    }
+
+
+@st.composite
+def interventions(draw: st.DrawFn, before: Groups) -> Groups:
+    """Return another policy for the midst of a run, which replaces a section at least; none beside sybils."""
+    if before["adversary"]["kind"] == "sybil":
+        return {}
+    nodes, committee = before["simulation"]["nodes"], before["consensus"]["committee"]
+    kinds = st.sampled_from([kind for kind in ADVERSARIES if kind != "sybil"])
+    sections = {
+        "consensus": rules(nodes).map(lambda rule: rule | {"committee": committee}),
+        "adversary": kinds.flatmap(lambda kind: adversaries(nodes, kind)),
+        "voting": voting(),
+        "signature": signatures(),
+    }
+    names = draw(st.sets(st.sampled_from(sorted(sections)), min_size=1))
+    later = {name: draw(sections[name]) for name in sorted(names)}
+    return {"step": draw(st.integers(1, before["simulation"]["steps"]))} | later
 
 
 @st.composite
