@@ -22,7 +22,13 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from flows.designs import design_points
-from flows.overrides import CONF, refuse_config_name, refuse_endless, refuse_hostile
+from flows.overrides import (
+    CONF,
+    refuse_config_name,
+    refuse_endless,
+    refuse_hostile,
+    refuse_missing_choices,
+)
 from sim_core.config import ExperimentConfig, ModelConfig, describe_validation
 from sim_core.config.explain import shortened, shown
 from sim_core.errors import ConfigurationError
@@ -88,6 +94,7 @@ def _load(
     config_name: str, overrides: Sequence[str]
 ) -> tuple[dict[str, Any], dict[str, list[str]]]:
     """Return a composed configuration as plain values, and the study's points."""
+    refuse_missing_choices(overrides)
     with _in_words(overrides):
         composed = compose(config_name=config_name, overrides=list(overrides))
         values: Any = OmegaConf.to_container(composed, resolve=True)

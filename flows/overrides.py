@@ -58,6 +58,25 @@ def refuse_config_name(name: str) -> None:
         )
 
 
+def refuse_missing_choices(overrides: Iterable[str]) -> None:
+    """Check that choices of groups exist: Hydra leaves out in silence one of an optional group that does not.
+
+    Raises:
+        ConfigurationError: there is no such choice.
+    """
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        group, name = key.partition("@")[0], value.strip(" '\"")
+        if "." in group or name == "null" or not CONFIG_NAME.fullmatch(name):
+            continue
+        folder = CONF / group
+        if folder.is_dir() and not (folder / f"{name}.yaml").is_file():
+            known = " ".join(sorted(path.stem for path in folder.glob("*.yaml")))
+            raise ConfigurationError(
+                f"{shown(override)}: could not find {name!r} in conf/{group}, which has: {known}"
+            )
+
+
 def refuse_endless(overrides: Sequence[Override]) -> None:
     """Check how many combinations a sweep has, before they are made.
 

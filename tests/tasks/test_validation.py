@@ -73,6 +73,33 @@ LATECOMERS = {
     "adversary": {"kind": "sybil", "share": 0.5, "join_step": 12},
 }
 """6 of 12 nodes are there from the start, so that a seat of 7 stays empty at first."""
+STRICTER = {
+    **CONFIG,
+    "consensus": {"kind": "majority", "vote_deadline": 6},
+    "intervention": {
+        "step": 15,
+        "consensus": {"kind": "bft", "vote_deadline": 2},
+        "adversary": {"kind": "colluder", "share": 0.4},
+        "signature": {"cooldown_steps": 2, "match_radius": 3.0},
+    },
+}
+"""Where a strict rule with little patience takes over from a mild one."""
+MILDER = {
+    **COLLUDING,
+    "churn": {"crash_rate": 0.2, "recovery_rate": 0.3},
+    "intervention": {
+        "step": 15,
+        "consensus": {"kind": "majority", "committee": 9, "vote_deadline": 8},
+        "voting": {"mode": "competence"},
+    },
+}
+"""Where votes weigh until they do not."""
+WEIGHING = {
+    **COLLUDING,
+    "consensus": {"kind": "bft", "committee": 9},
+    "intervention": {"step": 15, "consensus": COLLUDING["consensus"]},
+}
+"""Where votes weigh by what was decided by another rule."""
 CHAIN = "the chain recomputes"
 SUMMARY = "the summary follows from the steps"
 
@@ -169,6 +196,9 @@ def broken(source: Path, folder: Path, change: Change, *, rechained: bool = True
         (STRICT, "all"),
         (COLLUDING, "votes"),
         (LATECOMERS, "all"),
+        (STRICTER, "all"),
+        (MILDER, "all"),
+        (WEIGHING, "votes"),
     ],
 )
 def test_what_runs_write_is_valid(tmp_path: Path, config: dict, detail: str) -> None:
@@ -663,6 +693,26 @@ def test_weights_are_replayed_from_the_decisions_before(tmp_path: Path, colludin
     )
     failed = validate(broken(colluding, tmp_path, sql(change))).failed
     assert "outcomes follow the consensus rule" in {f.expectation for f in failed}
+
+
+@pytest.mark.parametrize(
+    ("config", "since", "until"), [(STRICTER, 15, 30), (WEIGHING, 0, 15)], ids=["after", "before"]
+)
+def test_decisions_are_held_against_the_rule_of_their_step(
+    tmp_path: Path, config: dict, since: int, until: int
+) -> None:
+    """A decision that is what the policy of other steps would make of its votes is found."""
+    source = make(tmp_path / "sound", config, "votes", replicates=1)
+    rejected = [
+        d["proposal"]
+        for d in all_decisions(source)
+        if since <= d["step"] < until and d["accept"] > d["reject"]
+    ]
+    assert rejected, "bft should reject what has a majority"
+    change = f"UPDATE decision SET outcome = 1 WHERE run = ? AND proposal = {rejected[0]}"
+    failed = validate(broken(source, tmp_path, sql(change))).failed
+    [detail] = [f.detail for f in failed if f.expectation == "outcomes follow the consensus rule"]
+    assert f"proposal {rejected[0]}" in detail
 
 
 def outcomes_replayed(database: Path, run: int, *, together: bool) -> list[bool]:
