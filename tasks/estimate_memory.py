@@ -100,7 +100,8 @@ def _state_bytes(config: ModelConfig, n_nodes: int) -> int:
 
 def _measured_part(config: ModelConfig) -> dict[str, Any]:
     """Return what the size of the arrays depends on; edges and liars are counted apart."""
-    part = config.model_dump(mode="json", exclude={"topology", "adversary", "metrics"})
+    beside = {"topology", "adversary", "metrics", "intervention"}
+    part = config.model_dump(mode="json", exclude=beside)
     part["simulation"] |= {"steps": 1}
     return part
 

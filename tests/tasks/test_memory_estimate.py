@@ -32,6 +32,7 @@ def model(nodes: int, **groups: Any) -> ModelConfig:
         {"detector": {"kind": "half_space_trees"}},
         {"dissemination": {"kind": "push", "latency": 3}},
         {"traffic": {"kind": "gaussian", "features": 7}, "response": {"blacklist_capacity": 100}},
+        {"intervention": {"step": 1, "adversary": {"kind": "flipper", "count": 299}}},
     ],
 )
 def test_estimate_is_what_the_network_holds(groups: dict[str, Any]):

@@ -706,7 +706,9 @@ def test_decisions_are_held_against_the_rule_of_their_step(
     rejected = [
         d["proposal"]
         for d in all_decisions(source)
-        if since <= d["step"] < until and d["accept"] > d["reject"]
+        if since <= d["step"] < until
+        and d["accept"] > d["reject"]
+        and d["outcome"] == Outcome.REJECTED
     ]
     assert rejected, "bft should reject what has a majority"
     change = f"UPDATE decision SET outcome = 1 WHERE run = ? AND proposal = {rejected[0]}"
