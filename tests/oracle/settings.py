@@ -198,6 +198,8 @@ def disseminations(draw: st.DrawFn, kind: str | None) -> Groups:
     group: Groups = {"kind": kind, "lifetime": draw(st.sampled_from((100, 6, 3, 2, 1)))}
     if kind in ("push", "pull", "push_pull", "flood"):
         group["latency"] = draw(sometimes(0, st.integers(1, 3)))
+        if group["latency"] and draw(st.booleans()):
+            group["lifetime"] = 1  # so that decisions come too late
         group["loss"] = draw(sometimes(0.0, shares(0.1, 0.8)))
         group["batch"] = draw(st.integers(1, 4))
     if kind in ("push", "pull", "push_pull"):
