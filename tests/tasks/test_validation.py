@@ -100,6 +100,13 @@ WEIGHING = {
     "intervention": {"step": 15, "consensus": COLLUDING["consensus"]},
 }
 """Where votes weigh by what was decided by another rule."""
+OVERRULED = {
+    **CONFIG,
+    "consensus": {"kind": "bft"},
+    "adversary": {"kind": "colluder", "share": 0.4},
+    "intervention": {"step": 15, "consensus": {"kind": "majority"}},
+}
+"""Where a quorum rejects what the majority that takes over would have confirmed."""
 CHAIN = "the chain recomputes"
 SUMMARY = "the summary follows from the steps"
 
@@ -696,7 +703,7 @@ def test_weights_are_replayed_from_the_decisions_before(tmp_path: Path, colludin
 
 
 @pytest.mark.parametrize(
-    ("config", "since", "until"), [(STRICTER, 15, 30), (WEIGHING, 0, 15)], ids=["after", "before"]
+    ("config", "since", "until"), [(STRICTER, 15, 30), (OVERRULED, 0, 15)], ids=["after", "before"]
 )
 def test_decisions_are_held_against_the_rule_of_their_step(
     tmp_path: Path, config: dict, since: int, until: int
