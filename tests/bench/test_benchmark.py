@@ -158,6 +158,7 @@ def test_length_of_sweeps_is_no_setting_of_other_suites():
 
 def test_unknown_suite_names_those_that_there_are():
     with pytest.raises(
-        ConfigurationError, match="there are: checkpoint, forks, ledger, orchestration, recovery, step"
+        ConfigurationError,
+        match="there are: checkpoint, forks, ledger, orchestration, recovery, step",
     ):
         run_suite("stepp", repeat=1, warmup=0, console=Console(quiet=True))
