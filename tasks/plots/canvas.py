@@ -92,10 +92,13 @@ class Canvas:
         )
 
     def mark(self, place: Place, shape: str, look: str) -> None:
-        """Draw a marker: circle, cross, square, diamond, left, right or bar."""
+        """Draw a marker: circle, dot, cross, square, diamond, left, right or bar."""
         x, y = place
-        if shape == "circle":
-            self._parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" class="mark {look}"/>')
+        if shape in ROUND:
+            radius = ROUND[shape]
+            self._parts.append(
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" class="mark {look}"/>'
+            )
             return
         self.area(((x + dx, y + dy) for dx, dy in SHAPES[shape]), f"mark {look}")
 
@@ -110,6 +113,8 @@ class Canvas:
         )
 
 
+ROUND = {"circle": 5, "dot": 3}
+"""Radius of round markers."""
 SHAPES: dict[str, Sequence[Place]] = {
     "square": ((-4.5, -4.5), (4.5, -4.5), (4.5, 4.5), (-4.5, 4.5)),
     "diamond": ((0, -6), (6, 0), (0, 6), (-6, 0)),

@@ -10,6 +10,7 @@ from sim_core.comparison.report import Report
 from sim_core.results import MAIN_METRICS
 from tasks.plots.canvas import NoPicture, Picture
 from tasks.plots.effects import draw_effects
+from tasks.plots.factor_curves import draw_factor_curves
 from tasks.plots.factors import Spot
 from tasks.plots.heat_map import draw_heat_map
 from tasks.plots.parallel import draw_parallel
@@ -71,14 +72,16 @@ def _effects(report: Report) -> Gallery:
 
 
 def _factors(spots: Sequence[Spot], metrics: Sequence[str], baseline: str) -> Gallery:
-    """Return maps where two factors vary, lines over all factors where there are more."""
-    maps, no_maps = _sorted_out(draw_heat_map(m, spots, baseline) for m in metrics[:MOST_MAPS])
-    if maps:
-        return Gallery("factors", "Factors", no_maps, maps)
+    """Return curves over a number, maps of two factors, and where there are more factors lines."""
+    shown = metrics[:MOST_MAPS]
+    curves, no_curves = _sorted_out(draw_factor_curves(metric, spots) for metric in shown)
+    maps, no_maps = _sorted_out(draw_heat_map(metric, spots, baseline) for metric in shown)
+    if curves or maps:
+        return Gallery("factors", "Factors", no_maps if maps else no_curves, (*curves, *maps))
     lines, no_lines = _sorted_out([draw_parallel(metrics, spots, baseline)])
     if lines:
         return Gallery("factors", "Factors", (), lines)
-    reasons = "; ".join(dict.fromkeys(no_maps + no_lines))
+    reasons = "; ".join(dict.fromkeys(no_curves + no_maps + no_lines))
     return Gallery("factors", "Factors", (f"Nothing is drawn over factors: {reasons}.",), ())
 
 

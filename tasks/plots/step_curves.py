@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sim_core.comparison.pairing import LARGEST
 from sim_core.comparison.verdicts import Comparison
 from sim_core.results import CONFIDENCE
-from tasks.plots.canvas import LETTER, Canvas, NoPicture, Picture, Scale, ticks
-from tasks.plots.style import DASHED, PALETTE, short, words_of
+from tasks.plots.canvas import NoPicture, Picture, ticks
+from tasks.plots.curves import (
+    Curve,
+    Frame,
+    canvas_for,
+    colour_of,
+    dash_of,
+    draw_across,
+    draw_frame,
+    draw_names,
+)
+from tasks.plots.style import short, words_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,10 +37,6 @@ HAVE_CURVES = (
 MOST_CURVES = 8
 MOST_PLACES = 300
 """Steps of a curve that are drawn."""
-WIDTH, HEIGHT, TOP, LEFT = 420.0, 210.0, 30.0, 58.0
-
-Curve = NDArray[np.float64]
-"""[n_steps, 4]: step, mean, low, high."""
 
 
 def the_clearest(
@@ -94,12 +98,12 @@ def draw_step_curves(
     curves = {label: curve for label, curve in all_curves.items() if len(curve)}
     if not curves or max(len(curve) for curve in curves.values()) < 2:
         return NoPicture(f"{metric} is defined at fewer than two steps: there is no curve")
-    right = LETTER * max(map(len, map(short, curves))) + 26
-    canvas = Canvas(LEFT + WIDTH + right, TOP + HEIGHT + 44)
-    across, up = _frame(canvas, metric, curves)
+    canvas = canvas_for(list(curves))
+    frame = draw_frame(canvas, metric, curves, is_sum=metric in CUMULATIVE)
+    draw_across(frame, ticks(frame.across.low, frame.across.high, 6), "step")
     for index, curve in enumerate(curves.values()):
-        _draw_curve(canvas, across, up, curve, index)
-    _name(canvas, up, curves)
+        _draw_curve(frame, curve, index)
+    draw_names(frame, curves)
     notes = [_counted(steps, curves)]
     if metric in OF_ATTACKS:
         notes.append("steps without attacks are left out")
@@ -125,83 +129,21 @@ def _parts(curve: Curve) -> list[Curve]:
     return [np.concatenate([part[:-1:stride], part[-1:]]) for part in parts]
 
 
-def _frame(canvas: Canvas, metric: str, curves: dict[str, Curve]) -> tuple[Scale, Scale]:
-    """Draw title, grid and axes; return where steps and values are."""
-    every = np.concatenate(list(curves.values()))
-    low, high = float(np.nanmin(every[:, 1:])), float(np.nanmax(every[:, 1:]))
-    if words_of(metric).is_share:
-        low, high = max(low, 0.0), min(high, 1.0)
-    elif metric in CUMULATIVE:
-        low = 0.0
-    if low == high:
-        low, high = low - 0.5, high + 0.5
-    margin = 0.03 * (high - low)
-    across = Scale(float(every[:, 0].min()), float(every[:, 0].max()), LEFT, LEFT + WIDTH)
-    up = Scale(low - margin, high + margin, TOP + HEIGHT, TOP)
-    sums = " since step 0" if metric in CUMULATIVE else ""
-    canvas.text((0, 8), f"{words_of(metric).title}{sums}", "title")
-    for value, text in ticks(up.low, up.high):
-        canvas.line((LEFT, up.at(value)), (LEFT + WIDTH, up.at(value)), "grid")
-        canvas.text((LEFT - 6, up.at(value)), text, "soft", "end")
-    for value, text in ticks(across.low, across.high, 6):
-        x = across.at(value)
-        canvas.line((x, TOP + HEIGHT), (x, TOP + HEIGHT + 4), "axis")
-        canvas.text((x, TOP + HEIGHT + 14), text, "soft", "middle")
-    canvas.line((LEFT, TOP + HEIGHT), (LEFT + WIDTH, TOP + HEIGHT), "axis")
-    canvas.text((LEFT + WIDTH / 2, TOP + HEIGHT + 32), "step", "soft", "middle")
-    return across, up
-
-
-def _draw_curve(canvas: Canvas, across: Scale, up: Scale, curve: Curve, index: int) -> None:
+def _draw_curve(frame: Frame, curve: Curve, index: int) -> None:
     """Draw a band and a line, broken where values are missing for longer than usual."""
-    colour, dash = index % len(PALETTE), DASHED[index % len(DASHED)]
-
-    def height(value: float) -> float:
-        return up.at(min(max(value, up.low), up.high))
-
+    colour = colour_of(index)
     for part in _parts(curve):
-        places = [(across.at(step), height(mean)) for step, mean, _, _ in part]
+        places = [frame.at(step, mean) for step, mean, _, _ in part]
         known = part[np.isfinite(part[:, 2])]
         if len(known) > 1:
-            edge = [(across.at(row[0]), height(row[2])) for row in known]
-            edge += [(across.at(row[0]), height(row[3])) for row in known[::-1]]
-            canvas.area(edge, f"spread f{colour}")
+            edge = [frame.at(row[0], row[2]) for row in known]
+            edge += [frame.at(row[0], row[3]) for row in known[::-1]]
+            frame.canvas.area(edge, f"spread f{colour}")
         if len(places) == 1:
-            canvas.line(
-                (places[0][0] - 1.5, places[0][1]),
-                (places[0][0] + 1.5, places[0][1]),
-                f"line s{colour}",
-            )
+            (x, y), look = places[0], f"line s{colour}"
+            frame.canvas.line((x - 1.5, y), (x + 1.5, y), look)
         else:
-            canvas.path(places, f"line s{colour}", dash)
-
-
-def _name(canvas: Canvas, up: Scale, curves: dict[str, Curve]) -> None:
-    """Write each curve's name near its end, with a piece of its line."""
-    ends = [up.at(min(max(float(c[-1, 1]), up.low), up.high)) for c in curves.values()]
-    for index, (label, y) in enumerate(
-        zip(curves, spread_out(ends, 15, TOP, TOP + HEIGHT), strict=True)
-    ):
-        x, colour = LEFT + WIDTH + 6, index % len(PALETTE)
-        canvas.line((x, y), (x + 16, y), f"line s{colour}", DASHED[index % len(DASHED)])
-        canvas.text((x + 20, y), short(label))
-
-
-def spread_out(places: Sequence[float], least: float, low: float, high: float) -> list[float]:
-    """Return places in the same order, at least so far apart, between two ends if there is room.
-
-    >>> spread_out([50.0, 50.0, 10.0], 15, 0.0, 60.0), spread_out([60.0, 60.0], 15, 0.0, 60.0)
-    ([45.0, 60.0, 10.0], [45.0, 60.0])
-    """
-    order = sorted(range(len(places)), key=lambda index: places[index])
-    found = list(places)
-    for before, index in pairwise(order):
-        found[index] = max(found[index], found[before] + least)
-    limit = high
-    for index in reversed(order):
-        found[index] = max(min(found[index], limit), low)
-        limit = found[index] - least
-    return found
+            frame.canvas.path(places, f"line s{colour}", dash_of(index))
 
 
 def _counted(steps: pd.DataFrame, curves: dict[str, Curve]) -> str:

@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 from sim_core.comparison.report import Question, compare
 from sim_core.comparison.verdicts import Comparison, SmallestEffect
 from sim_core.results import interval
-from tasks.plots import effects, step_curves
+from tasks.plots import curves, effects, step_curves
 from tasks.plots.canvas import NoPicture, Picture, Scale, ticks
+from tasks.plots.curves import spread_out
 from tasks.plots.effects import draw_effects, limits, the_surest
 from tasks.plots.factors import Spot, factors_of
 from tasks.plots.heat_map import draw_heat_map, three_digits
 from tasks.plots.parallel import draw_parallel
-from tasks.plots.step_curves import curve_of, draw_step_curves, spread_out, the_clearest
+from tasks.plots.step_curves import curve_of, draw_step_curves, the_clearest
 from tasks.plots.style import DARK, LIGHT, VIRIDIS, is_light, mapped, style_rules
 from tests.core.test_comparison_report import records
 
@@ -327,7 +328,7 @@ def test_long_runs_are_thinned_with_both_ends() -> None:
     (line,) = shapes(picture, "}polyline")
     assert step_curves.MOST_PLACES / 2 < len(places(line)) <= step_curves.MOST_PLACES + 1
     ends = [places(line)[index][0] for index in (0, -1)]
-    assert ends == pytest.approx([step_curves.LEFT, step_curves.LEFT + step_curves.WIDTH])
+    assert ends == pytest.approx([curves.LEFT, curves.LEFT + curves.WIDTH])
 
 
 def test_curves_are_broken_where_values_are_missing_and_only_there() -> None:
