@@ -205,8 +205,10 @@ def differing_settings(configs: Sequence[Mapping[str, Any]]) -> tuple[dict[str, 
 
     >>> differing_settings([{"detector": {"kind": "ecod"}}, {"detector": {"kind": "zscore"}}])
     ({'detector': 'ecod'}, {'detector': 'zscore'})
+    >>> differing_settings([{"campaigns": [{"start": 1}]}, {"campaigns": [{"start": 2}]}])
+    ({'campaigns.0.start': 1}, {'campaigns.0.start': 2})
     """
-    flat = [_flatten(config) for config in _with_what_is_left(configs)]
+    flat = [_flatten(config) for config in _opened(_with_what_is_left(configs))]
     keys = sorted({key for values in flat for key in values})
     differing = []
     for key in keys:
@@ -242,6 +244,26 @@ def _group_of(key: str) -> str:
     """
     parts = key.split(".")
     return ".".join(parts[: 2 if parts[0] == "intervention" else 1])
+
+
+def _opened(settings: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return settings whose lists of sections, where all are equally long, are sections by number."""
+    opened: list[dict[str, Any]] = [dict(values) for values in settings]
+    for key in {key for values in opened for key in values}:
+        parts: list[Any] = [values.get(key) for values in opened]
+        if all(isinstance(part, Mapping) for part in parts):
+            inner = _opened(parts)
+        elif all(_is_sections(part) for part in parts) and len({len(part) for part in parts}) == 1:
+            inner = [{str(index): item for index, item in enumerate(part)} for part in parts]
+        else:
+            continue
+        for values, part in zip(opened, inner, strict=True):
+            values[key] = part
+    return opened
+
+
+def _is_sections(part: Any) -> bool:
+    return isinstance(part, list) and bool(part) and all(isinstance(p, Mapping) for p in part)
 
 
 def _flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:

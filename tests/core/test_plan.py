@@ -176,6 +176,24 @@ def test_campaigns_are_told_as_text():
     assert '"family": "ddos"' in loud["traffic.campaigns"]
 
 
+def test_of_as_many_campaigns_only_what_differs_is_told():
+    campaign = {"family": "ddos", "start": 0, "duration": 5}
+    weak, strong = values(
+        *(
+            point(
+                label,
+                traffic={
+                    "kind": "synthetic",
+                    "campaigns": [campaign, campaign | {"intensity": intensity}],
+                },
+            )
+            for label, intensity in (("weak", 0.5), ("strong", 2.0))
+        )
+    )
+    assert weak == {"traffic.campaigns.1.intensity": 0.5}
+    assert strong == {"traffic.campaigns.1.intensity": 2.0}
+
+
 TWO = (point("a"), point("b", detector={"kind": "mahalanobis"}))
 
 
