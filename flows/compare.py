@@ -66,7 +66,8 @@ def compare_experiments(
         console: Where to print.
         baseline: The point that others are compared with; without it the configuration's, or the
             first.
-        metrics: What is compared; without any, the metrics of tables for people.
+        metrics: What is compared; without any, the configuration's, or the metrics of tables for
+            people.
         alpha: Level of the whole family, in place of the configuration's.
         smallest_effect: Texts that `parse_smallest` reads.
         across_versions: Whether results of different versions of the model may be compared.
@@ -88,7 +89,7 @@ def compare_experiments(
         labels,
         Question(
             baseline=baseline or _labelled(experiments, settings.baseline),
-            metrics=tuple(metrics),
+            metrics=tuple(metrics) or settings.metrics,
             alpha=alpha or settings.alpha,
             smallest=parse_smallest(smallest_effect, settings.smallest_effect),
         ),

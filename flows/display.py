@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,15 @@ from flows.bench import Bench, Outcome, Spectator
 from flows.show_comparison import verdict_lines
 from sim_core.config.design import SampledDesign
 from sim_core.plan import Plan
-from sim_core.results import MAIN_METRICS, in_words
+from sim_core.results import MAIN_METRICS, Interval, in_words
 from sim_core.stopping import stops_of
 
 SHOWN_VERDICTS = 8
 MOST_COLUMNS = 8
 """Points that have a column each; more have a row each."""
 SHOWN_ROWS = 24
-ROW_METRICS = MAIN_METRICS[:6]
+GAP = 3
+"""Spaces between columns."""
 
 
 class Terminal(Spectator):
@@ -145,7 +147,8 @@ class Terminal(Spectator):
         """Show results, and where things are."""
         self._progress.stop()
         self.outcome = outcome
-        self.console.print(results_table(outcome))
+        for table in results_tables(outcome, self.console.width):
+            self.console.print(table)
         for line in [] if _is_drawn(bench) else verdicts(outcome):
             self.console.print(line, highlight=False)
         counts = outcome.counts
@@ -170,35 +173,75 @@ class Terminal(Spectator):
         self.console.print(_where(bench, self._workspace), highlight=False, soft_wrap=True)
 
 
-def results_table(outcome: Outcome) -> Table:
-    """Return means with 95 % intervals, a row per metric and a column per point, or the reverse."""
+def results_tables(outcome: Outcome, width: int) -> list[Table]:
+    """Return means with 95 % intervals in a table that fits, or in several below each other.
+
+    A column per point as long as a terminal of this width has room for them, else a row per point.
+    """
     findings = outcome.findings
-    if len(findings.labels) > MOST_COLUMNS:
-        return _points_table(outcome)
-    table = _table(f"{outcome.name}: mean ± half of the 95 % interval over replicates")
-    for label, point in zip(findings.labels, findings.points, strict=True):
-        n = max((found.n for found in point.values()), default=0)
-        table.add_column(f"{label} (n={n})", justify="right")
-    for metric in MAIN_METRICS:
-        if any(metric in point and point[metric].n for point in findings.points):
-            table.add_row(metric, *(in_words(point.get(metric)) for point in findings.points))
-    return table
+    metrics = [m for m in MAIN_METRICS if any(m in p and p[m].n for p in findings.points)]
+    by_metric = [[in_words(point.get(metric)) for point in findings.points] for metric in metrics]
+    heads = [
+        f"{label} (n={_n(point)})"
+        for label, point in zip(findings.labels, findings.points, strict=True)
+    ]
+    title = f"{outcome.name}: mean ± half of the 95 % interval over replicates"
+    widths = _widths(heads, by_metric)
+    if (
+        len(heads) <= MOST_COLUMNS
+        and sum(widths) + max(map(len, metrics), default=0) + GAP <= width
+    ):
+        return [_filled(title, "metric", heads, zip(metrics, by_metric, strict=True))]
+    n_points = len(heads)
+    if n_points > SHOWN_ROWS:
+        title += f" (the first {SHOWN_ROWS} of {n_points} points)"
+    by_point = list(map(list, zip(*by_metric, strict=True)))[:SHOWN_ROWS]
+    labels = heads[:SHOWN_ROWS]
+    free = width - max(map(len, labels)) - GAP
+    tables = []
+    for columns in _parts(_widths(metrics, by_point), free):
+        rows = [[row[column] for column in columns] for row in by_point]
+        parts = [metrics[column] for column in columns]
+        tables.append(_filled(title, "point", parts, zip(labels, rows, strict=True)))
+        title = ""
+    return tables
 
 
-def _points_table(outcome: Outcome) -> Table:
-    """Return means with 95 % intervals of the first points, a row per point."""
-    findings = outcome.findings
-    n_points = len(findings.labels)
-    few = f" (the first {SHOWN_ROWS} of {n_points} points)" if n_points > SHOWN_ROWS else ""
-    title = f"{outcome.name}: mean ± half of the 95 % interval{few}"
-    table = _table(title, "point")
-    table.add_column("n", justify="right")
-    metrics = [m for m in ROW_METRICS if any(m in p and p[m].n for p in findings.points)]
-    for metric in metrics:
-        table.add_column(metric, justify="right")
-    for label, point in list(zip(findings.labels, findings.points, strict=True))[:SHOWN_ROWS]:
-        n = max((found.n for found in point.values()), default=0)
-        table.add_row(label, str(n), *(in_words(point.get(metric)) for metric in metrics))
+def _n(point: Mapping[str, Interval]) -> int:
+    return max((found.n for found in point.values()), default=0)
+
+
+def _widths(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    """Return how wide the columns of a table are, with what is between them."""
+    columns = zip(heads, *rows, strict=True)
+    return [max(map(len, column)) + GAP for column in columns]
+
+
+def _parts(widths: Sequence[int], free: int) -> list[list[int]]:
+    """Return numbers of columns, in parts that are no wider than what is free, one at least each.
+
+    >>> _parts([10, 10, 10, 30, 10], 25)
+    [[0, 1], [2], [3], [4]]
+    """
+    parts: list[list[int]] = []
+    left = 0
+    for column, width in enumerate(widths):
+        if not parts or width > left:
+            parts.append([])
+            left = free
+        parts[-1].append(column)
+        left -= width
+    return parts
+
+
+def _filled(
+    title: str, first: str, heads: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]
+) -> Table:
+    table = _table(title, first)
+    for head in heads:
+        table.add_column(head, justify="right")
+    for name, cells in rows:
+        table.add_row(name, *cells)
     return table
 
 
@@ -218,7 +261,7 @@ def verdicts(outcome: Outcome) -> list[str]:
 
 
 def _table(title: str, first: str = "metric") -> Table:
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column(first, no_wrap=True)
     return table
 

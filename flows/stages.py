@@ -182,13 +182,14 @@ def compared(bench: Bench, findings: Findings) -> Report | None:
     so much to compare that it is left to `quorumlab compare`.
     """
     config = bench.config
-    n = (len(findings.labels) - 1) * len(MAIN_METRICS)
+    n = (len(findings.labels) - 1) * len(config.comparison.metrics or MAIN_METRICS)
     is_drawn = isinstance(config.design, SampledDesign)
     if is_drawn or not config.output.tables or not 0 < n <= MOST_COMPARED:
         return None
     settings = config.comparison
     question = Question(
         baseline=settings.baseline,
+        metrics=settings.metrics,
         alpha=settings.alpha,
         smallest=SmallestEffect(settings.smallest_effect),
     )
