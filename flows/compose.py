@@ -1,4 +1,4 @@
-"""From what a user typed to a validated configuration and its points; the only Hydra import.
+"""From what a user typed to a validated configuration and its points.
 
 Configuration is data: user input names choices and values; nothing in it is evaluated.
 """
@@ -12,15 +12,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
+from flows.composing import composed
 from flows.designs import design_points
 from flows.overrides import (
     CONF,
@@ -62,7 +62,8 @@ def _compose(
     overrides: Sequence[str], config_name: str, *, multirun: bool
 ) -> tuple[ExperimentConfig, list[Point]]:
     sweeps = _expand(overrides) if multirun else [list(overrides)]
-    base, study = _load(config_name, _common(sweeps))
+    common = _common(sweeps)
+    base, study = _load(config_name, common)
     config = ExperimentConfig.model_validate(base)
     if config.design.kind != "none":
         if multirun or study:
@@ -76,7 +77,7 @@ def _compose(
         )
     points: list[Point] = []
     for sweep in sweeps:
-        own = [override for override in sweep if override not in _common(sweeps)]
+        own = [override for override in sweep if override not in common]
         for label, settings in (study or {"": []}).items():
             if not own and not settings and not label:
                 continue
@@ -96,8 +97,7 @@ def _load(
     """Return a composed configuration as plain values, and the study's points."""
     refuse_missing_choices(overrides)
     with _in_words(overrides):
-        composed = compose(config_name=config_name, overrides=list(overrides))
-        values: Any = OmegaConf.to_container(composed, resolve=True)
+        values = composed(config_name, overrides)
     study = values.pop("points", None) or {}
     if not isinstance(study, dict) or not all(isinstance(v, list) for v in study.values()):
         raise ConfigurationError("points must map labels to lists of overrides")

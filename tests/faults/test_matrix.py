@@ -131,6 +131,8 @@ def test_driver_that_is_killed_goes_on(
     process = start_with(program, f"{point}:{call}:kill")
     assert ended(process)[0] == -signal.SIGKILL
     assert_nothing_torn(program)
+    if point in ("validate.begin", "validate.end"):
+        assert program.query("SELECT state FROM experiment") == [("running",)]
     go_on(program, undisturbed)
 
 

@@ -1,0 +1,91 @@
+"""Composing configurations with Hydra, what several have in common only once.
+
+Choices of groups decide which files are read and merged, which takes a fifth of a second. All other
+overrides are applied to the result afterwards, by Hydra as well: so configurations of the same choices
+need that fifth of a second together, not each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from hydra import compose
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+
+
+@dataclass(frozen=True)
+class _Base:
+    """What was composed of some choices."""
+
+    config: DictConfig
+    values: dict[str, Any]
+    """The same as plain values; empty where some of them are references to others."""
+
+
+_BASES: WeakKeyDictionary[Any, dict[tuple[str, ...], _Base]] = WeakKeyDictionary()
+"""What was composed of which choices, as long as Hydra stays initialised for the same folder."""
+
+
+def composed(config_name: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """Return what `hydra.compose` gives of some overrides, as plain values; sections are not to be changed.
+
+    Raises:
+        HydraException: as it does there.
+        OmegaConfBaseException: as it does there.
+    """
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    parsed = [_parsed(override) for override in overrides]
+    group_exists = hydra.config_loader.repository.group_exists  # type: ignore[attr-defined]
+    later = [o for o in parsed if _is_value(o, is_group=group_exists(o.key_or_group))]
+    choices = tuple(str(o.input_line) for o in parsed if o not in later)
+    bases = _BASES.setdefault(hydra, {})
+    key = (config_name, *choices)
+    if key not in bases:
+        bases[key] = _base(config_name, choices)
+    return _changed(bases[key], later)
+
+
+def _base(config_name: str, choices: tuple[str, ...]) -> _Base:
+    config = compose(config_name=config_name, overrides=list(choices))
+    values = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(values, dict)
+    return _Base(config, {} if "${" in str(values) else {str(k): v for k, v in values.items()})
+
+
+def _changed(base: _Base, overrides: Sequence[Override]) -> dict[str, Any]:
+    """Return plain values after some overrides; only the sections that they touch are copied."""
+    touched = [override.key_or_group.split(".")[0] for override in overrides]
+    is_plain = set(touched) <= set(base.values) and not any(map(_is_special, overrides))
+    config = OmegaConf.masked_copy(base.config, touched) if is_plain else deepcopy(base.config)
+    OmegaConf.set_struct(config, True)
+    ConfigLoaderImpl._apply_overrides_to_config(list(overrides), config)  # noqa: SLF001
+    values: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    return base.values | values if is_plain else values
+
+
+def _is_special(override: Override) -> bool:
+    """Return whether an override may concern other sections than its own, or takes one away."""
+    return override.is_delete() or "${" in str(override.input_line)
+
+
+def _is_value(override: Override, *, is_group: bool) -> bool:
+    """Return whether an override sets a value, and chooses no file."""
+    if override.is_sweep_override() or override.is_hydra_override():
+        return False
+    return not is_group or isinstance(override.value(), dict)
+
+
+@lru_cache(maxsize=10_000)
+def _parsed(override: str) -> Override:
+    (parsed,) = OverridesParser.create().parse_overrides([override])
+    return parsed
