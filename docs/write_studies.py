@@ -25,9 +25,11 @@ from flows.report import spots_of
 from sim_core.comparison.report import Question, Report, compare
 from sim_core.comparison.verdicts import Comparison
 from sim_core.comparison.wording import probability
+from sim_core.config import ExperimentConfig
 from sim_core.errors import QuorumlabError
+from sim_core.identity import content_hash
 from sim_core.ledger.stored import stored_points
-from sim_core.plan import plan_runs
+from sim_core.plan import Point, plan_runs
 from sim_core.results import RunRecord, collect_findings, in_words
 from sim_core.workspace import write_whole
 from tasks.plots.canvas import NoPicture, Picture
@@ -181,13 +183,21 @@ def run_study(name: str, workspace: Path, overrides: Sequence[str] = ()) -> Stud
     """Run what is missing of a study, and return its figures."""
     words = [f"+study={name}", f"workspace={workspace}", f"experiment.name={name}"]
     config, points = compose_experiment([*words, *PLAINLY, *overrides])
-    key = plan_runs(config, points).key
+    key = key_of(config, points)
     launch_experiment(config, points)
     with opened(workspace) as (_, ledger):
         stored, _ = stored_points(find_experiment(ledger, name))
         found = collect_findings(ledger, name, stored.cost)
     metrics = config.comparison.metrics
     return StudyPage(name, key, found.labels, found.records, metrics)
+
+
+def key_of(config: ExperimentConfig, points: Sequence[Point]) -> str:
+    """Return what the results of a study depend on, as a hash; what has its default is left out."""
+    configs = plan_runs(config, points).configs
+    dumps = [part.model_dump(mode="json", exclude_defaults=True) for part in configs]
+    section = config.experiment
+    return content_hash([dumps, section.seed, section.replicates, config.comparison.metrics])
 
 
 def render(page: StudyPage) -> str:

@@ -115,7 +115,8 @@ def _draw_cell(
     colour = mapped((mean - low) / (high - low) if high > low else 0.5)
     canvas.rect(place, width - 2, HIGH - 2, "", colour)
     look = "on-light" if is_light(colour) else "on-dark"
-    canvas.text((x, y - (6 if n else 0)), three_digits(mean), f"bold {look}", "middle")
+    text = f"{mean:.3f}" if low >= 0 and 0.1 <= high <= 1 else three_digits(mean)
+    canvas.text((x, y - (6 if n else 0)), text, f"bold {look}", "middle")
     if n:
         canvas.text((x, y + 9), n, f"small {look}", "middle")
 
