@@ -41,7 +41,9 @@ DOCS = Path(__file__).resolve().parent
 TEMPLATES = DOCS / "studies" / "templates"
 SUFFIX = ".md.jinja"
 STUDIES = tuple(sorted(path.name.removesuffix(SUFFIX) for path in TEMPLATES.glob(f"*{SUFFIX}")))
-PLAINLY = ("tracking=off", "orchestrator=none", "executor=processes", "output.plots=false")
+PLAINLY = (
+    "tracking=off", "orchestrator=none", "executor=processes", "validation.engine=sql", "output.plots=false"
+)  # fmt: skip
 """How studies are run here: what comes out is the same under Prefect, on Ray and with MLflow."""
 
 

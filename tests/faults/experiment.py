@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
 import subprocess
 from collections.abc import Sequence
@@ -45,6 +46,10 @@ class End:
     """All rows of each table, by run key in place of the run's number."""
     published: dict[str, Any]
     """Status, parameters, metric histories and tags of each child in MLflow, by run key."""
+    experiment: list[tuple[Any, ...]]
+    """State of the experiment."""
+    validation: dict[str, Any]
+    """What its summary says of the validation of its ledger."""
 
 
 def end_of(program: Program, mlflow: Path | None = None) -> End:
@@ -60,7 +65,15 @@ def end_of(program: Program, mlflow: Path | None = None) -> End:
             for table in TABLES
         },
         published=published(mlflow or program.workspace / "mlflow.db", claims(program)),
+        experiment=program.query("SELECT name, state FROM experiment"),
+        validation=_summary(program)["validation"],
     )
+
+
+def _summary(program: Program) -> dict[str, Any]:
+    path = program.workspace / "experiments" / "matrix" / "summary.json"
+    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return found
 
 
 def claims(program: Program) -> dict[str, int]:
@@ -102,7 +115,7 @@ def published(database: Path, origin: dict[str, int]) -> dict[str, Any]:
 def assert_undisturbed(program: Program, undisturbed: End, mlflow: Path | None = None) -> None:
     """Check that an experiment ended as one that nothing happened to, and verifies."""
     found = end_of(program, mlflow)
-    for part in ("heads", "states", "rows", "published"):
+    for part in ("heads", "states", "rows", "published", "experiment", "validation"):
         assert getattr(found, part) == getattr(undisturbed, part), part
     verified = program.run("verify")
     assert verified.returncode == 0, verified.stdout + verified.stderr

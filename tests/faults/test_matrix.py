@@ -90,6 +90,8 @@ def run_undisturbed(program: Program) -> End:
     assert done.returncode == 0, done.stderr
     end = end_of(program)
     assert len(end.heads) == len(end.published) == REPLICATES
+    assert end.validation["success"]
+    assert end.validation["expectations"]
     assert all(end.rows[table] for table in ("metrics", "block", "vote", "decision"))
     assert all(child["metrics"] for child in end.published.values())
     return end
