@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from flows.bench import Bench, Outcome
 from sim_core.comparison.report import Report
 from sim_core.config.design import SampledDesign
+from sim_core.differing import differing_settings
 from sim_core.ledger.store import Ledger
-from sim_core.plan import differing_settings
 from sim_core.results import RunRecord, interval, metric_names, steps_frame
 from tasks.plots.factors import Spot
 from tasks.report_tables import Origin

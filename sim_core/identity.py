@@ -53,6 +53,7 @@ KEEPING = frozenset(
         "designs/rows.py",
         "designs/unit_cube.py",
         "error_table.py",
+        "differing.py",
         "errors.py",
         "faultpoints.py",
         "forks.py",
