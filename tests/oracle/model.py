@@ -189,8 +189,8 @@ class OracleModel(mesa.Model):  # type: ignore[misc]  # mesa 3.3 ships without t
             node.__class__ = self._kind_of_liars() if node.is_liar else Node
             if self.config.adversary.kind != before.adversary.kind:
                 node.is_awake = False
-            for known in node.blacklist:
-                self._compare_with_references(known)
+        for known in self.known_signatures():
+            self._compare_with_references(known)
 
     def _make_detectors(self) -> None:
         warmup = self.traffic.warmup()
