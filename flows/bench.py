@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.enrolment import enrol, enrol_more
+from flows.enrolment import enrol, enrol_more, enrol_next
+from flows.search import is_optimisation
+from flows.trials import Standing
 from sim_core.bounded_queue import QueueCounts
 from sim_core.caching import Cache, all_statistics
 from sim_core.checkpoint import CheckpointFolder
@@ -22,6 +24,9 @@ from sim_core.ledger.cached import CachedQueries
 from sim_core.ledger.presence import present
 from sim_core.ledger.store import Ledger, open_engine
 from sim_core.ledger.stored import kept_kinds
+from sim_core.optimisation.goals import Aim
+from sim_core.optimisation.report import Optimisation
+from sim_core.optimisation.trials import Trial
 from sim_core.plan import Plan, Point, plan_runs
 from sim_core.results import Findings
 from sim_core.simulate import RunSpec
@@ -46,6 +51,8 @@ class Outcome:
     wall_seconds: float
     comparison: Report | None = None
     """Of the points with the baseline; None where there is one point, or where no tables are made."""
+    optimisation: Optimisation | None = None
+    """What was found, where points were chosen by what others had found."""
 
 
 class Spectator:
@@ -62,6 +69,9 @@ class Spectator:
 
     def ended(self, run_key: str, error: str | None) -> None:
         """A run has ended."""
+
+    def tried(self, aim: Aim, trials: Sequence[Trial], wanted: int, seconds: float) -> None:
+        """Trials of an optimisation are over; the rest takes about so many seconds."""
 
     def warn(self, text: str) -> None:
         """Something is not as it should be, and work goes on."""
@@ -109,6 +119,7 @@ class Bench:
         self.environment = describe_environment()
         self.stage_seconds: dict[str, float] = {}
         self.began = time.monotonic()
+        self._n_executed = 0
         self._presence = ExitStack()
         try:
             self._presence.enter_context(present(self.ledger.engine, plan.name))
@@ -183,6 +194,7 @@ class Bench:
             kept = KEPT[run.spec.detail] <= kept_kinds(run.spec.run_key, row["detail"])
             if row["summary"] is None or not kept:
                 missing.append(run.spec)
+        self._n_executed += len(missing)
         return missing
 
     def committed_steps(self) -> dict[str, int]:
@@ -191,14 +203,27 @@ class Bench:
         return {row["run_key"]: min(row["steps"], row["horizon"]) for row in rows}
 
     def grow(self) -> bool:
-        """Enter the replicates that `experiment.until` asks for now; return whether there are any.
+        """Enter what results ask for now; return whether there is anything.
+
+        Replicates by `experiment.until`, or the next points of an optimisation.
 
         Raises:
             OwnershipLost: the experiment was deleted meanwhile.
         """
         before = self.plan
-        self.plan = enrol_more(self.ledger, self.config, before)
+        if is_optimisation(self.config):
+            self.plan, here = enrol_next(self.ledger, self.config, before)
+            self._tell_trials(here)
+        else:
+            self.plan = enrol_more(self.ledger, self.config, before)
         return self.plan is not before
+
+    def _tell_trials(self, here: Standing) -> None:
+        """Tell the spectator what was found so far, and how long the rest takes as it went until now."""
+        wanted = self.config.optimise.trials
+        left = max(0, wanted - len(here.trials)) * self.config.experiment.replicates
+        seconds = self.stage_seconds.get("simulate", 0.0) / max(1, self._n_executed) * left
+        self.spectator.tried(here.aim, here.trials, wanted, seconds)
 
 
 def open_bench(config: ExperimentConfig, points: Sequence[Point]) -> Bench:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -65,16 +66,38 @@ def run(
     if any(word.split("=")[0] in (*PASSED_TO_HYDRA, *COMPLETION) for word in words):
         launch.hand_to_hydra(words, config_name)
         return
-    workspace = os.environ.get("QUORUMLAB_WORKSPACE")
-    if workspace and not any(word.startswith("workspace=") for word in words):
-        words.append(f"workspace={workspace}")
     from flows.compose import compose_experiment
 
-    config, points = compose_experiment(words, config_name=config_name, multirun=multirun)
+    config, points = compose_experiment(
+        with_workspace(words), config_name=config_name, multirun=multirun
+    )
     if dry_run:
         launch.show_dry_run(config, points, Console())
     else:
         launch.launch_experiment(config, points)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    options_metavar="[--json] [--config-name NAME] [--debug]",
+)
+def optimise(
+    context: typer.Context,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON document; what else there is goes to stderr.")
+    ] = False,
+    config_name: Annotated[str, typer.Option("--config-name", "-cn")] = "config",
+    debug: DebugOption = False,
+) -> None:
+    """Find the best point: [bold]optimise.metric=... optimise.factors=...[/] and any KEY=VALUE.
+
+    Points are chosen by what those before have found. The same command again goes on where it was;
+    a larger optimise.trials adds to it.
+    """
+    del debug
+    from flows.optimise import optimise as carry_out
+
+    carry_out(with_workspace(context.args), config_name=config_name, as_json=as_json)
 
 
 @app.command()
@@ -333,6 +356,14 @@ def doctor(
 
     if not diagnose(workspace, Console(), as_json=as_json):
         raise typer.Exit(1)
+
+
+def with_workspace(words: Sequence[str]) -> list[str]:
+    """Return overrides with the workspace that the environment names, unless they name one."""
+    workspace = os.environ.get("QUORUMLAB_WORKSPACE")
+    if workspace and not any(word.startswith("workspace=") for word in words):
+        return [*words, f"workspace={workspace}"]
+    return list(words)
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from flows.composing import composed
 from flows.designs import design_points
+from flows.optimise import with_choices
 from flows.overrides import (
     CONF,
     refuse_config_name,
@@ -58,6 +59,30 @@ def compose_experiment(
             raise ConfigurationError(describe_validation(error)) from error
 
 
+def compose_optimisation(
+    overrides: Sequence[str], *, config_name: str = "config"
+) -> ExperimentConfig:
+    """Return the configuration of an optimisation, with what the choices of groups stand for.
+
+    Raises:
+        ConfigurationError: an unknown key or choice, a wrong type or value, or points of another kind.
+    """
+    refuse_config_name(config_name)
+    refuse_hostile(overrides)
+    with initialize_config_dir(str(CONF), version_base=None, job_name="quorumlab"):
+        try:
+            values, study = _load(config_name, overrides)
+            config = ExperimentConfig.model_validate(values)
+            if study or config.design.kind != "none":
+                raise ConfigurationError(
+                    "an optimisation chooses its points itself: leave out points of a study and "
+                    "design, and put what varies into optimise.factors"
+                )
+            return with_choices(config, lambda words: _load(config_name, [*overrides, *words])[0])
+        except ValidationError as error:
+            raise ConfigurationError(describe_validation(error)) from error
+
+
 def _compose(
     overrides: Sequence[str], config_name: str, *, multirun: bool
 ) -> tuple[ExperimentConfig, list[Point]]:
@@ -65,6 +90,10 @@ def _compose(
     common = _common(sweeps)
     base, study = _load(config_name, common)
     config = ExperimentConfig.model_validate(base)
+    if config.optimise.factors:
+        raise ConfigurationError(
+            "optimise.factors: the points of an optimisation are chosen by quorumlab optimise"
+        )
     if config.design.kind != "none":
         if multirun or study:
             raise ConfigurationError(

@@ -7,7 +7,7 @@ import difflib
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -23,6 +23,7 @@ from sim_core.plan import Point
 Compose = Callable[[list[str]], dict[str, Any]]
 """From choices `GROUP=NAME` to a composed configuration as plain values."""
 LONGEST_LABEL = 40
+PLACE = "design.factors"
 
 
 def design_points(config: ExperimentConfig, compose: Compose) -> list[Point]:
@@ -35,14 +36,17 @@ def design_points(config: ExperimentConfig, compose: Compose) -> list[Point]:
         ConfigurationError: naming the factor, and what is wrong with it or one of its values.
     """
     assert not isinstance(config.design, NoDesign)
-    _refuse_unfit(config.design)
+    factors = config.design.factors
+    refuse_unfit(factors)
     design = make_design(config.design)
-    bases = _Bases(design.keys, compose)
-    _check_factors(config.design, bases, design)
+    bases = Bases(design.keys, compose)
+    check_factors(factors, bases, design.rows)
     base = config.model_dump(mode="json")
     labels = row_labels(config.design, design)
     return [
-        Point(label=label, settings=_settings(base, _validated(bases, design.keys, row, label)))
+        Point(
+            label=label, settings=changed_settings(base, validated(bases, design.keys, row, label))
+        )
         for label, row in zip(labels, design.rows, strict=True)
     ]
 
@@ -69,10 +73,12 @@ def _spoken(keys: tuple[str, ...], row: tuple[Any, ...]) -> str:
     return "_".join(parts)
 
 
-class _Bases:
+class Bases:
     """Composed configurations by the choices of groups that are factors."""
 
-    def __init__(self, keys: tuple[str, ...], compose: Compose) -> None:
+    def __init__(self, keys: tuple[str, ...], compose: Compose, *, place: str = PLACE) -> None:
+        """Compose nothing before it is asked for; `place` is where the factors stand."""
+        self.place = place
         self.groups = [index for index, key in enumerate(keys) if is_group(key)]
         self._keys = keys
         self._compose = compose
@@ -82,7 +88,7 @@ class _Bases:
         """Return the configuration with a row's choices; not to be changed."""
         choices = tuple(f"{self._keys[index]}={row[index]}" for index in self.groups)
         if choices not in self._composed:
-            refuse_hostile(choices, source="design.factors: ")
+            refuse_hostile(choices, source=f"{self.place}: ")
             self._composed[choices] = self._compose(list(choices))
         return self._composed[choices]
 
@@ -92,28 +98,27 @@ def is_group(key: str) -> bool:
     return "." not in key and key.isidentifier() and (CONF / key).is_dir()
 
 
-def _refuse_unfit(config: AnyDesign) -> None:
+def refuse_unfit(factors: Mapping[str, Factor], *, place: str = PLACE) -> None:
     """Check what can be said of factors without a configuration.
 
     Raises:
         ConfigurationError: a factor never changes a result, or a group has a range.
     """
-    for key, factor in config.factors.items():
+    for key, factor in factors.items():
         if key == "simulation.steps":
             raise ConfigurationError(
-                "design.factors: simulation.steps makes no other points: a short run is the beginning "
+                f"{place}: simulation.steps makes no other points: a short run is the beginning "
                 "of a long one, and each step's figures are in steps.parquet"
             )
         top = key.split(".")[0]
         if top in ExperimentConfig.model_fields and top not in ModelConfig.model_fields:
             raise ConfigurationError(
-                f"design.factors: {key} never changes a result, or is the same for the whole "
-                "experiment"
+                f"{place}: {key} never changes a result, or is the same for the whole experiment"
             )
         if is_group(key) and not (isinstance(factor, list) and all(map(_is_choice, factor))):
             names = ", ".join(path.stem for path in sorted((CONF / key).glob("*.yaml")))
             raise ConfigurationError(
-                f"design.factors: {key} is a group and takes a list of its choices: {names}"
+                f"{place}: {key} is a group and takes a list of its choices: {names}"
             )
 
 
@@ -121,22 +126,24 @@ def _is_choice(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[a-z0-9_]+", value) is not None
 
 
-def _check_factors(config: AnyDesign, bases: _Bases, design: Design) -> None:
+def check_factors(
+    factors: Mapping[str, Factor], bases: Bases, rows: Sequence[tuple[Any, ...]]
+) -> None:
     """Look at the ends of each factor alone, so that a message can name it and the bound.
 
     Raises:
         ConfigurationError: the key does not exist, or a bound is outside of what it may be.
     """
-    choices = {tuple(row[i] for i in bases.groups): row for row in design.rows}
+    choices = {tuple(row[i] for i in bases.groups): row for row in rows}
     for row in choices.values():
         base = bases.of(row)
-        for key, factor in config.factors.items():
+        for key, factor in factors.items():
             if is_group(key):
                 continue
-            place = f"design.factors: {key}"
+            place = f"{bases.place}: {key}"
             for where, value in _ends(factor):
                 values = copy.deepcopy(base)
-                _set(values, key, value)
+                _set(values, key, value, bases.place)
                 if (reason := _objection(values, key)) is not None:
                     raise ConfigurationError(f"{place}: {where} {shown(value)}: {reason}")
 
@@ -166,7 +173,7 @@ def _objection(values: dict[str, Any], key: str) -> str | None:
     return None
 
 
-def _set(values: dict[str, Any], key: str, value: Any) -> None:
+def _set(values: dict[str, Any], key: str, value: Any, source: str) -> None:
     """Set a value by its key with dots.
 
     Raises:
@@ -177,7 +184,7 @@ def _set(values: dict[str, Any], key: str, value: Any) -> None:
     for part in parents:
         place = place.get(part) if isinstance(place, dict) else None
     if not isinstance(place, dict) or last not in place or isinstance(place[last], dict):
-        raise ConfigurationError(_unknown(values, key))
+        raise ConfigurationError(f"{source}: {_unknown(values, key)}")
     place[last] = value
 
 
@@ -191,7 +198,7 @@ def _unknown(values: dict[str, Any], key: str) -> str:
     here = ""
     if isinstance(chosen, dict) and "kind" in chosen:
         here = f" with {group}={chosen['kind']}, as here"
-    return f"design.factors: no key {shown(key)}{here}{hint} All keys: quorumlab run --cfg job"
+    return f"no key {shown(key)}{here}{hint} All keys: quorumlab run --cfg job"
 
 
 def _paths(values: dict[str, Any], prefix: str) -> Iterator[str]:
@@ -202,8 +209,8 @@ def _paths(values: dict[str, Any], prefix: str) -> Iterator[str]:
             yield f"{prefix}{name}"
 
 
-def _validated(
-    bases: _Bases, keys: tuple[str, ...], row: tuple[Any, ...], label: str
+def validated(
+    bases: Bases, keys: tuple[str, ...], row: tuple[Any, ...], label: str
 ) -> ExperimentConfig:
     """Return the configuration of a row.
 
@@ -218,7 +225,7 @@ def _validated(
         top = key.split(".")[0]
         if values[top] is base[top]:
             values[top] = copy.deepcopy(base[top])
-        _set(values, key, row[index])
+        _set(values, key, row[index], bases.place)
     try:
         return ExperimentConfig.model_validate(values)
     except ValidationError as error:
@@ -228,7 +235,7 @@ def _validated(
         ) from error
 
 
-def _settings(base: dict[str, Any], other: ExperimentConfig) -> dict[str, Any]:
+def changed_settings(base: dict[str, Any], other: ExperimentConfig) -> dict[str, Any]:
     """Return the fields of a point that differ from the base, whole."""
     theirs = other.model_dump(mode="json", include=set(ModelConfig.model_fields))
     return {key: value for key, value in theirs.items() if value != base[key]}

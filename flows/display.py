@@ -25,7 +25,10 @@ from rich.table import Table
 
 from flows.bench import Bench, Outcome, Spectator
 from flows.show_comparison import verdict_lines
+from flows.show_optimisation import progress_line, show_optimisation
 from sim_core.config.design import SampledDesign
+from sim_core.optimisation.goals import Aim
+from sim_core.optimisation.trials import Trial
 from sim_core.plan import Plan
 from sim_core.results import MAIN_METRICS, Interval, in_words
 from sim_core.stopping import stops_of
@@ -139,6 +142,10 @@ class Terminal(Spectator):
             if error:
                 self.console.print(f"[red]run {run_key[:12]} failed:[/] {escape(error)}")
 
+    def tried(self, aim: Aim, trials: Sequence[Trial], wanted: int, seconds: float) -> None:
+        """Show how many trials are over, and the best of them."""
+        self.console.print(progress_line(aim, trials, wanted, seconds), highlight=False)
+
     def warn(self, text: str) -> None:
         """Show a warning."""
         self.console.print(f"[yellow]warning:[/] {escape(text)}")
@@ -147,10 +154,13 @@ class Terminal(Spectator):
         """Show results, and where things are."""
         self._progress.stop()
         self.outcome = outcome
-        for table in results_tables(outcome, self.console.width):
-            self.console.print(table)
-        for line in [] if _is_drawn(bench) else verdicts(outcome):
-            self.console.print(line, highlight=False)
+        if outcome.optimisation is not None:
+            show_optimisation(outcome.optimisation, self.console)
+        else:
+            for table in results_tables(outcome, self.console.width):
+                self.console.print(table)
+            for line in [] if _is_drawn(bench) else verdicts(outcome):
+                self.console.print(line, highlight=False)
         counts = outcome.counts
         executed = counts["finished"] - counts["reused"]
         self.console.print(

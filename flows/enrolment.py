@@ -1,4 +1,4 @@
-"""Entering an experiment into the ledger, and the replicates that it turns out to need."""
+"""Entering an experiment into the ledger, and the points and replicates that it turns out to need."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flows.search import is_optimisation
+from flows.trials import Standing, next_plan, standing
 from sim_core.config import ExperimentConfig
 from sim_core.errors import OwnershipLost
 from sim_core.growth import check_growth
 from sim_core.identity import model_version, result_relevant
 from sim_core.ledger.store import Ledger
+from sim_core.ledger.stored import stored_points
 from sim_core.ledger.tables import Experiment
-from sim_core.plan import Plan, PlannedRun, Point, first_count, grown
+from sim_core.plan import Plan, PlannedRun, Point, first_count, grown, plan_runs
 from sim_core.stopping import counts_so_far
 
 
@@ -31,9 +34,25 @@ def enrol(
     """
     existing = ledger.experiment(plan.name)
     if existing is not None:
+        if is_optimisation(config) and len(existing.points) > len(points):
+            points = stored_points(existing)[1]  # chosen since whoever calls knew them
+            plan = plan_runs(config, points)
         check_growth(existing, plan, config)
-        if config.experiment.until is not None:
+        if config.experiment.until is not None or is_optimisation(config):
             plan = grown(plan, config, enrolled_counts(plan, config, ledger.runs_of(plan.name)))
+    _enter(ledger, config, points, plan, environment, existing)
+    return plan
+
+
+def _enter(
+    ledger: Ledger,
+    config: ExperimentConfig,
+    points: Sequence[Point],
+    plan: Plan,
+    environment: dict[str, Any],
+    existing: Experiment | None,
+) -> None:
+    """Write the row of an experiment, and its runs."""
     now = time.time()
     settings = [point.settings for point in points] or [{}]
     has_grown = existing is not None and existing.key != plan.key
@@ -52,7 +71,6 @@ def enrol(
         updated_at=now,
     )
     _register(ledger, experiment, plan.runs)
-    return plan
 
 
 def enrol_more(ledger: Ledger, config: ExperimentConfig, plan: Plan) -> Plan:
@@ -76,6 +94,24 @@ def enrol_more(ledger: Ledger, config: ExperimentConfig, plan: Plan) -> Plan:
     more = grown(plan, config, counts)
     _register(ledger, experiment, [r for r in more.runs if r.spec.run_key not in known])
     return more
+
+
+def enrol_next(ledger: Ledger, config: ExperimentConfig, plan: Plan) -> tuple[Plan, Standing]:
+    """Enter what an optimisation does next; return the plan with it, and how far it was before.
+
+    Raises:
+        OwnershipLost: the experiment was deleted meanwhile.
+    """
+    experiment = ledger.experiment(plan.name)
+    if experiment is None:
+        raise OwnershipLost(f"experiment {plan.name} was deleted while this command worked on it")
+    here = standing(ledger, config, plan)
+    found = next_plan(config, here)
+    if found is None:
+        return plan, here
+    more, points = found
+    _enter(ledger, config, points, more, experiment.environment, experiment)
+    return more, here
 
 
 def enrolled_counts(

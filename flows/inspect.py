@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from flows.search import is_optimisation
 from sim_core.checkpoint import CheckpointFolder
 from sim_core.errors import UserError
 from sim_core.ledger.condition import damage
@@ -213,7 +214,7 @@ def replay_run(folder: Path, start: str, console: Console) -> bool:
 def stored_plan(ledger: Ledger, experiment: Experiment) -> Plan:
     """Return the plan of an experiment with all replicates that the ledger has of its points."""
     config, points = stored_points(experiment)
-    if config.experiment.until is None:
+    if config.experiment.until is None and not is_optimisation(config):
         return plan_runs(config, points)
     enrolled = Counter(row["point"] for row in ledger.runs_of(experiment.name))
     return plan_runs(config, points, [enrolled[index] for index in range(len(experiment.points))])

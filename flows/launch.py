@@ -37,7 +37,11 @@ SAMPLED_STEPS = 5
 
 
 def launch_experiment(
-    config: ExperimentConfig, points: Sequence[Point], *, execute: bool = True
+    config: ExperimentConfig,
+    points: Sequence[Point],
+    *,
+    execute: bool = True,
+    console: Console | None = None,
 ) -> None:
     """Check what can be checked, then run the flow with a display on the terminal.
 
@@ -45,6 +49,7 @@ def launch_experiment(
         config: The experiment.
         points: Its points.
         execute: Whether runs without a result are executed.
+        console: Where to show it; without one stdout.
 
     Raises:
         UserError: before anything is started or written.
@@ -54,7 +59,7 @@ def launch_experiment(
     workspace = open_workspace(config.workspace).folder
     config = config.model_copy(update={"workspace": workspace})
     prepare_environment(workspace)  # before Prefect, Ray and MLflow are imported
-    console = Console()
+    console = console or Console()
     conduct = plainly if config.orchestrator.kind == "none" else _load_prefect(console)
     warm_up(config, plan, execute=execute)
     with cleaning_afterwards(config, console), Terminal(console, workspace=workspace) as terminal:

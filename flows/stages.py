@@ -13,7 +13,10 @@ from itertools import count
 
 from flows.bench import Bench, Outcome, open_bench
 from flows.orchestrators import Orchestrator
+from flows.search import is_optimisation
 from flows.shards import execute_shards
+from flows.show_optimisation import write_optimisation
+from flows.trials import found_by
 from sim_core.comparison.report import Question, Report, compare
 from sim_core.comparison.verdicts import SmallestEffect
 from sim_core.config import ExperimentConfig
@@ -75,7 +78,8 @@ def carry_out(
 def simulate(bench: Bench, orchestrator: Orchestrator, *, execute: bool) -> dict[str, Execution]:
     """Execute the runs that have no result; without any, no executor is started.
 
-    With `experiment.until`, points get more replicates round by round, until each has enough.
+    With `experiment.until`, points get more replicates round by round, until each has enough; an
+    optimisation gets more points.
     """
     executions: dict[str, Execution] = {}
     with ExitStack() as stack:
@@ -171,6 +175,7 @@ def conclude(
         environment=bench.environment,
         wall_seconds=round(time.monotonic() - bench.began, 3),
         comparison=comparison,
+        optimisation=found_by(bench.config, findings) if is_optimisation(bench.config) else None,
     )
 
 
@@ -183,7 +188,7 @@ def compared(bench: Bench, findings: Findings) -> Report | None:
     """
     config = bench.config
     n = (len(findings.labels) - 1) * len(config.comparison.metrics or MAIN_METRICS)
-    is_drawn = isinstance(config.design, SampledDesign)
+    is_drawn = isinstance(config.design, SampledDesign) or is_optimisation(config)
     if is_drawn or not config.output.tables or not 0 < n <= MOST_COMPARED:
         return None
     settings = config.comparison
@@ -220,6 +225,8 @@ def write(
             adjustments=bench.adjustments,
             comparison=outcome.comparison,
         )
+        if outcome.optimisation is not None:
+            write_optimisation(bench, outcome.optimisation)
         if report is not None:
             write_whole(bench.folder / "validation.json", json.dumps(report.to_json(), indent=2))
             write_whole(bench.folder / "validation.html", render_html(report, outcome.name))

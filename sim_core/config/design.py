@@ -35,8 +35,11 @@ class Range(Frozen):
         return self
 
 
-def _flat(value: Any) -> Any:
+def flat_factors(value: Any) -> Any:
     """Return factors by their whole keys, where parts of keys are mappings of mappings.
+
+    >>> flat_factors({"a": {"b": {"low": 0, "high": 1}}, "c.d": [1]})
+    {'a.b': {'low': 0, 'high': 1}, 'c.d': [1]}
 
     Raises:
         ValueError: there are none.
@@ -82,7 +85,7 @@ def _factor(value: Any) -> Any:
 
 
 Factor = Annotated[Range | list[Any], BeforeValidator(_factor)]
-Factors = Annotated[dict[str, Factor], BeforeValidator(_flat), Field(max_length=50)]
+Factors = Annotated[dict[str, Factor], BeforeValidator(flat_factors), Field(max_length=50)]
 
 
 class NoDesign(Frozen):

@@ -15,6 +15,7 @@ from sim_core.config.design import DesignConfig, NoDesign
 from sim_core.config.explain import describe_validation
 from sim_core.config.ledger import LedgerConfig, SqliteLedger
 from sim_core.config.model import ModelConfig
+from sim_core.config.optimise import OptimiseConfig
 from sim_core.config.retention import RetentionConfig
 from sim_core.config.stopping import UntilConfig
 from sim_core.errors import ConfigurationError
@@ -138,6 +139,7 @@ class ExperimentConfig(ModelConfig):
     """Folder of everything that is kept."""
     experiment: ExperimentSection = ExperimentSection()
     design: DesignConfig = NoDesign()
+    optimise: OptimiseConfig = OptimiseConfig()
     cost: CostConfig = CostConfig()
     comparison: ComparisonConfig = ComparisonConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
