@@ -20,7 +20,7 @@ def _listed(value: Any) -> Any:
 
 
 def _flat(value: Any) -> Any:
-    return flat_factors(value) if value else {}
+    return {} if value is None or value == {} else flat_factors(value)
 
 
 def _starts(value: Any) -> Any:
@@ -67,7 +67,9 @@ class OptimiseConfig(Frozen):
     @model_validator(mode="after")
     def _says_what(self) -> OptimiseConfig:
         if self.factors and not self.metric:
-            raise ValueError("say what is optimised, for example optimise.metric=f1")
+            raise ValueError(
+                "optimise.factors say where to look: say what for, for example optimise.metric=f1"
+            )
         if len(set(self.metric)) < len(self.metric):
             raise ValueError("a metric is named twice")
         if self.direction and len(self.direction) != len(self.metric):

@@ -54,7 +54,8 @@ def other_value(field: Any, value: Any) -> Any:
     if value is None and "Consensus" in str(field.annotation):
         return {"kind": "bft"}
     if value is None:
-        return "text" if "str" in str(field.annotation) else 1
+        kind = str(field.annotation)
+        return () if "tuple" in kind else "text" if "str" in kind else 1
     return value
 
 

@@ -275,7 +275,7 @@ def test_what_no_search_can_do_is_refused_in_words(changes: dict[str, Any], word
     ("changes", "words"),
     [
         ({"trials": 0}, "greater than or equal to 1"),
-        ({"metric": []}, r"say what is optimised, for example optimise\.metric=f1"),
+        ({"metric": []}, r"say what for, for example optimise\.metric=f1"),
         ({"metric": ["f1", "f1"]}, "named twice"),
         ({"metric": ["f1", "mcc"], "direction": "maximise"}, "1 directions for 2 metrics"),
         ({"factors": {"a": 3}}, "a factor is a range"),

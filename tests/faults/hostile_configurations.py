@@ -109,6 +109,10 @@ def leaves(schema: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, dict
             yield prefix + name, part
 
 
+MAY_BE_NULL = [f"optimise.{name}" for name in ("factors", "metric", "direction", "constraints")]
+"""Lists that null leaves empty."""
+
+
 def wrong_values(part: dict[str, Any], key: str) -> Iterator[Any]:
     """Yield what a key never takes."""
     options = part.get("anyOf", [part])
@@ -116,7 +120,7 @@ def wrong_values(part: dict[str, Any], key: str) -> Iterator[Any]:
     yield from ({"a": 1}, {"a": {"b": [1, {"c": None}]}})
     if "array" not in types:
         yield from ([], [1, 2], nested_list(15))
-    if "null" not in types:
+    if "null" not in types and key not in MAY_BE_NULL:
         yield None
     if types & {"integer", "number"}:
         yield from (math.nan, math.inf, -math.inf, "x", "5 nodes", SQL, "0x10")

@@ -321,7 +321,7 @@ def test_starts_are_tried_first(tmp_path: Path):
         (["optimise.factors={executor.nice: [1, 2]}"], "never changes a result"),
         (["optimise.trials=0"], r"optimise.trials: .*greater than or equal to 1"),
         (["optimise.metric=f11"], "no metric 'f11': did you mean f1"),
-        (["optimise.metric=null"], r"say what is optimised"),
+        (["optimise.metric=null"], r"say what for"),
         (["design=sobol", "design.factors={voting.min_history: [1]}"], "chooses its points itself"),
         (["+study=quickstart"], "chooses its points itself"),
         (["experiment.until={metrics: [f1], half_width: 1}"], r"same number of replicates"),
