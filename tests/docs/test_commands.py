@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli import app
-from flows.compose import compose_experiment
+from flows.compose import compose_experiment, compose_optimisation
 from tests.docs.pages import (
     LEFT_ALONE,
     PAGES,
@@ -43,7 +43,7 @@ def follow(program: Program, commands: Sequence[Command]) -> None:
     """Run commands one after the other; each must end with exit code 0."""
     for command in commands:
         words = [_run_key(program) if word == "RUN" else word for word in command.words]
-        if words[0] == "run" and "--dry-run" not in words:
+        if words[0] in ("run", "optimise") and "--dry-run" not in words:
             chosen = [word for word in QUICK if not _is_chosen(word, words)]
             words += chosen
         done = program.run(*words)
@@ -105,6 +105,8 @@ def test_command_exists_and_its_configuration_composes(command: Command) -> None
         overrides = [word for word in words if not word.startswith("-")]
         config, _ = compose_experiment(overrides, multirun="-m" in words)
         assert config.simulation.steps > 0
+    if name == "optimise":
+        assert compose_optimisation(words).optimise.factors
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
