@@ -179,13 +179,27 @@ def _set(values: dict[str, Any], key: str, value: Any, source: str) -> None:
     Raises:
         ConfigurationError: there is no such key, with the nearest that exist.
     """
-    *parents, last = key.split(".")
-    place: Any = values
-    for part in parents:
-        place = place.get(part) if isinstance(place, dict) else None
+    above, _, last = key.rpartition(".")
+    place = value_at(values, above)
     if not isinstance(place, dict) or last not in place or isinstance(place[last], dict):
         raise ConfigurationError(f"{source}: {_unknown(values, key)}")
     place[last] = value
+
+
+def value_at(values: Mapping[str, Any], key: str) -> Any:
+    """Return what is at a key with dots, where things in lists have numbers; None where nothing is.
+
+    >>> value_at({"a": {"b": [{"c": 1}, {"c": 2}]}}, "a.b.1.c"), value_at({"a": [1]}, "a.7")
+    (2, None)
+    """
+    place: Any = values
+    for part in key.split("."):
+        if isinstance(place, Mapping):
+            place = place.get(part)
+        else:
+            is_there = isinstance(place, list) and part.isdecimal() and int(part) < len(place)
+            place = place[int(part)] if is_there else None
+    return place
 
 
 def _unknown(values: dict[str, Any], key: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flows.designs import Bases, changed_settings, is_group, validated
+from flows.designs import Bases, changed_settings, is_group, validated, value_at
 from sim_core.config import ExperimentConfig
 from sim_core.config.explain import shown
 from sim_core.errors import ConfigurationError
@@ -132,12 +132,7 @@ class Search:
 
 
 def _value_at(values: Mapping[str, Any], key: str) -> Any:
-    if is_group(key):
-        return values[key]["kind"]
-    place: Any = values
-    for part in key.split("."):
-        place = place.get(part) if isinstance(place, Mapping) else None
-    return place
+    return values[key]["kind"] if is_group(key) else value_at(values, key)
 
 
 def _in_words(factor: Any) -> str:

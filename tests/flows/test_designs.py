@@ -36,6 +36,14 @@ def test_a_grid_gives_the_runs_that_a_sweep_gives():
     assert [run.spec.run_key for run in generated.runs] == [run.spec.run_key for run in swept.runs]
 
 
+def test_one_of_several_campaigns_may_vary():
+    _, points = compose_experiment(
+        ["design=list", "design.factors={traffic.campaigns.1.intensity: [0.5, 2.0]}"]
+    )
+    found = [[c["intensity"] for c in p.settings["traffic"]["campaigns"]] for p in points]
+    assert found == [[1.0, 0.5, 1.0], [1.0, 2.0, 1.0]]
+
+
 def test_drawn_points_have_numbers_for_labels_and_their_values_in_the_plan():
     plan = planned(
         FLIPPER,
