@@ -141,11 +141,16 @@ class Bench:
 
     @contextmanager
     def closing(self) -> Iterator[None]:
-        """Enter into the ledger that work stopped early, if it does; let go of the database."""
+        """Enter into the ledger that work stopped early, if it does; let go of the database.
+
+        Who has lost its runs to another process has no say in the experiment's state either.
+        """
         try:
             yield
+        except OwnershipLost:
+            raise
         except BaseException:
-            self.ledger.set_experiment(self.plan.name, state="interrupted")
+            self.ledger.set_interrupted(self.plan.name)
             raise
         finally:
             self._let_go()

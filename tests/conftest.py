@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,10 @@ from sim_core.model import NetworkModel
 from sim_core.simulate import RunSpec, Segment, simulate
 from tests.postgres import HOW_TO_INSTALL, Postgres, find_programs, postgres_server
 from tests.program import Program, prefect_server
+
+# A shell starts background jobs with SIGINT ignored, which the programs that tests interrupt would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Prefect reads it when it is first imported, and a busy machine takes longer than its 20 s.
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")

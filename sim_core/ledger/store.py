@@ -221,6 +221,12 @@ class Ledger:
         statement = statement.values(updated_at=time.time(), **values)
         self._database.write(lambda connection: connection.execute(statement))
 
+    def set_interrupted(self, name: str) -> None:
+        """Note that work on an experiment stopped before its end, unless it has ended otherwise."""
+        statement = update(EXPERIMENTS).values(updated_at=time.time(), state="interrupted")
+        statement = statement.where(EXPERIMENTS.c.name == name, EXPERIMENTS.c.state == "running")
+        self._database.write(lambda connection: connection.execute(statement))
+
     def runs_of(self, name: str) -> list[dict[str, Any]]:
         """Return the runs of an experiment with their summaries, by point and replicate.
 

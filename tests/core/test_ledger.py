@@ -109,6 +109,17 @@ def test_registering_again_replaces_the_experiment_and_keeps_when_it_began(
     assert (row["state"], row["revision"], row["created_at"]) == ("running", 1, 1.0)
 
 
+def test_who_stops_early_does_not_undo_what_another_has_finished(
+    ledger, register, make_spec: MakeSpec
+):
+    register(ledger, make_spec())
+    ledger.set_interrupted("experiment")
+    assert ledger.experiment("experiment").state == "interrupted"
+    ledger.set_experiment("experiment", state="finished")
+    ledger.set_interrupted("experiment")
+    assert ledger.experiment("experiment").state == "finished"
+
+
 def test_experiments_come_latest_first(ledger, register, make_spec: MakeSpec):
     for name in ("a", "b", "c"):
         register(ledger, make_spec(), name=name)
