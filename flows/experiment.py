@@ -77,7 +77,7 @@ class Ending:
     def __init__(self) -> None:
         """Nothing has happened yet."""
         self.has_begun = False
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
 
     @contextmanager
     def noted(self) -> Iterator[None]:
@@ -85,7 +85,7 @@ class Ending:
         self.has_begun = True
         try:
             yield
-        except Exception as error:
+        except BaseException as error:  # Ctrl-C too: it reaches the server that we started as well
             self.error = error
             raise
 
@@ -133,6 +133,7 @@ def run_as_flow(config: ExperimentConfig, points: Sequence[Point], *, execute: b
     Raises:
         Unavailable: the server does not answer at the beginning.
         QuorumlabError: as `run_experiment`.
+        KeyboardInterrupt: it was interrupted, even where Prefect could not note that.
     """
     expect_server()
     ending = Ending()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+from pathlib import Path
 
 import psutil
 import pytest
@@ -49,3 +52,38 @@ def test_stopped_experiment_goes_on(
     (run,) = program.summary()["runs"]
     assert run["resumed_from_step"] >= 20
     assert run["resumed_from_step"] + run["steps_executed"] == 400
+
+
+def test_ctrl_c_of_a_terminal_is_told_although_it_ends_the_server_of_prefect_too(
+    tmp_path: Path,
+) -> None:
+    """A terminal interrupts every process of the command, so Prefect cannot note how it ended."""
+    program = Program(tmp_path)  # with a server of its own
+    program.environment["QUORUMLAB_FAULT"] = "commit.begin:3:stop"
+    program.environment["PREFECT_CLIENT_MAX_RETRIES"] = "0"  # a minute less to wait
+    process = program.start("run", *OVERRIDES, "executor=inline")
+    try:
+        interrupt_as_a_terminal_does(program, process)
+    finally:
+        program.stop_all()
+
+
+def interrupt_as_a_terminal_does(program: Program, process: subprocess.Popen[str]) -> None:
+    program.wait_for(process, lambda: is_stopped(process))
+    servers = [c for c in psutil.Process(process.pid).children() if "uvicorn" in c.cmdline()]
+    assert servers
+    os.killpg(process.pid, signal.SIGINT)
+    program.wait_for(process, lambda: all(map(has_ended, servers)))
+    process.send_signal(signal.SIGCONT)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 130, out + err
+    assert "goes on from there" in err
+    assert program.query("SELECT state FROM experiment") == [("interrupted",)]
+
+
+def has_ended(child: psutil.Process) -> bool:
+    """Return whether a child is gone, or would be if its parent were not stopped."""
+    try:
+        return child.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
