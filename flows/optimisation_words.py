@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sim_core.comparison.verdicts import Verdict
-from sim_core.comparison.wording import plain, signed
+from sim_core.comparison.wording import plain
 from sim_core.optimisation.report import Optimisation
 from sim_core.optimisation.trials import Trial
 from sim_core.results import in_words
@@ -15,6 +15,7 @@ def verdict(found: Optimisation) -> list[str]:
         return [_nothing(found)]
     several = len(found.aim.goals) > 1
     lines = _front(found) if several else [_best(found)]
+    lines += _start_broken(found)
     for trial in found.best:
         broken = found.broken_after_all(trial)
         if broken:
@@ -55,6 +56,19 @@ def _best(found: Optimisation) -> str:
     return f"{found_before}, but not better than the start on {replicates}: {comparison.sentence}."
 
 
+def _start_broken(found: Optimisation) -> list[str]:
+    """Return that what the best is compared with is no choice itself, where that is so."""
+    start = found.start
+    if start is None or start.values is None:
+        return []
+    broken = [
+        f"{constraint} (it is {plain(start.means[constraint.metric].mean)})"
+        for constraint, excess in zip(found.aim.constraints, start.excess, strict=True)
+        if excess > 0
+    ]
+    return [f"The start breaks {', '.join(broken)}."] if broken else []
+
+
 def _value(found: Optimisation, trial: Trial, metric: str) -> str:
     fresh = found.fresh.get(trial.label, {}).get(metric)
     if fresh is not None and fresh.mean is not None:
@@ -90,30 +104,47 @@ def _ties(found: Optimisation) -> int:
 
 def _trust(found: Optimisation) -> list[str]:
     """Return what noise there is, and how much the choice by it flatters the best."""
-    lines = []
-    ties = _ties(found)
-    if ties:
-        others = "1 other trial has" if ties == 1 else f"{ties} other trials have"
-        lines.append(f"{others} the same mean as {found.best[0].label}, which came first.")
+    lines = _tied(found)
     for goal in found.aim.goals:
-        noise = found.noise_of(goal.metric)
-        if noise is None:
+        lines.append(_noise(found, goal.metric))
+        by = found.flattery_of(found.best[0], goal.metric)
+        if by and len(found.aim.goals) == 1:
+            word = "better" if goal.gain(by) > 0 else "worse"
             lines.append(
-                f"With one replicate per trial nobody knows the noise of {goal.metric}: take two or more."
+                f"The mean that {found.best[0].label} was chosen by is {word} than its fresh one by "
+                f"{plain(abs(by))}."
             )
-            continue
-        text = f"A trial's mean {goal.metric} over {found.replicates} replicates has a standard error of {plain(noise)}"
-        if (
-            len(found.aim.goals) == 1
-            and (by := found.flattery_of(found.best[0], goal.metric)) is not None
-        ):
-            text += (
-                f"; the one that the best was chosen by lies {signed(by, None)} from its fresh one"
-            )
-        lines.append(f"{text}.")
     if not found.fresh:
         lines.append(
             "The best of many noisy means is the best partly by luck: optimise.confirm=5 looks at it "
             "again on fresh replicates."
         )
     return lines
+
+
+def _tied(found: Optimisation) -> list[str]:
+    """Return which goals no factor moves, or how many trials are as good as the best."""
+    values = [trial.values for trial in found.trials if trial.values is not None]
+    same = [
+        goal.metric
+        for index, goal in enumerate(found.aim.goals)
+        if len(values) > 1 and len({each[index] for each in values}) == 1
+    ]
+    if same:
+        names = " and ".join(same)
+        return [f"All trials have the same {names}: no factor moves it within its range here."]
+    ties = _ties(found)
+    others = "1 other trial has" if ties == 1 else f"{ties} other trials have"
+    return [f"{others} the same mean as {found.best[0].label}, which came first."] if ties else []
+
+
+def _noise(found: Optimisation, metric: str) -> str:
+    noise = found.noise_of(metric)
+    if noise is None:
+        return f"With one replicate per trial nobody knows the noise of {metric}: take two or more."
+    if noise == 0:
+        return f"The replicates of each trial have the same {metric}."
+    return (
+        f"A trial's mean {metric} over {found.replicates} replicates has a standard error of "
+        f"{plain(noise)}."
+    )
