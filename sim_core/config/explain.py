@@ -9,6 +9,8 @@ from pydantic import ValidationError
 from sim_core.config.base import Frozen
 
 LONGEST_SHOWN = 80
+SHOWN_END = 16
+"""Of them, those at the end of a text that is too long."""
 MOST_FINDINGS = 10
 LONGEST_REASON = 400
 
@@ -33,7 +35,7 @@ def shown(value: object) -> str:
     """Return a value as a message can hold it: on one line, without control characters, short.
 
     >>> shown("a" * 100)
-    "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...' (100 characters)"
+    "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...aaaaaaaaaaaaaaa' (100 characters)"
     """
     try:
         text = repr(value)
@@ -43,7 +45,8 @@ def shown(value: object) -> str:
         return shortened(text)
     if len(text) <= LONGEST_SHOWN:
         return text
-    return f"{text[: LONGEST_SHOWN // 2]}...{text[0]} ({len(value)} characters)"
+    start, end = text[: LONGEST_SHOWN // 2], text[-SHOWN_END:]  # of a path, the end says the most
+    return f"{start}...{end} ({len(value)} characters)"
 
 
 def shortened(text: str, most: int = LONGEST_SHOWN) -> str:
