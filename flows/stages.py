@@ -275,8 +275,7 @@ def publish(
     except Unavailable as error:
         bench.spectator.warn(str(error))
         orchestrator.log.warning("%s", error)
-    finally:
-        renew_queues(bench.folder, bench.queues)
+    renew_queues(bench.folder, bench.queues)
 
 
 def describe_failure(outcome: Outcome) -> str:

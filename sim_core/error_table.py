@@ -11,6 +11,7 @@ from enum import Enum, StrEnum, unique
 from sim_core.errors import (
     CheckpointMismatch,
     CheckpointUnwritten,
+    FileUnwritten,
     Interrupted,
     LedgerFailed,
     OwnershipLost,
@@ -177,6 +178,17 @@ class Trouble(Enum):
         CheckpointMismatch,
         0,
         "{reason}; the one before it is used",
+    )
+    FILE_UNWRITTEN = (
+        "results",
+        "disk full or broken, or no place for files",
+        FATAL,
+        FileUnwritten,
+        1,
+        (
+            "{place} cannot be written: {reason}. What was simulated is in the ledger: make room on "
+            "the disk, or name another place, and give the same command again"
+        ),
     )
     RUN_TIMEOUT = (
         "run",

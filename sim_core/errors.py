@@ -16,6 +16,7 @@ QuorumlabError
 ├── WorkerDied             the process that executed runs is gone; they go on in another
 ├── LedgerFailed           the database does not write any more: full, broken, away for too long
 ├── CheckpointUnwritten    a checkpoint cannot be written: disk full or broken
+├── FileUnwritten          a file of results cannot be written; the ledger has what it says
 └── CheckpointMismatch     a checkpoint that is damaged or belongs to something else
 
 What becomes of each, and what the user reads, is in `error_table`.
@@ -96,6 +97,10 @@ class LedgerFailed(QuorumlabError):
 
 class CheckpointUnwritten(QuorumlabError):
     """A checkpoint cannot be written; the one before it stays."""
+
+
+class FileUnwritten(QuorumlabError):
+    """A file of results cannot be written; it can be made again from the ledger."""
 
 
 class CheckpointMismatch(QuorumlabError):

@@ -15,7 +15,8 @@ from sim_core.config import (
     SqliteLedger,
     describe_validation,
 )
-from sim_core.errors import WorkspaceError
+from sim_core.error_table import Trouble
+from sim_core.errors import FileUnwritten, WorkspaceError
 
 
 @dataclass(frozen=True)
@@ -119,9 +120,21 @@ def read_ledger_settings(workspace: Workspace) -> LedgerConfig:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader sees the old content or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file so that a reader sees the old content or the new one, never a part.
+
+    Raises:
+        FileUnwritten: the disk is full or broken, or the folder cannot be written.
+    """
     data = content.encode() if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, data)
+    except OSError as error:
+        told = Trouble.FILE_UNWRITTEN.tell(place=path, reason=error.strerror or error)
+        raise FileUnwritten(told) from error
+
+
+def _replace(path: Path, data: bytes) -> None:
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:

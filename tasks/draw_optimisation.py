@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sim_core.optimisation.front import best_so_far
 from sim_core.optimisation.report import Optimisation
 from sim_core.optimisation.trials import Trial
-from tasks.draw_plots import DOTS_PER_INCH, GREY, STYLE
+from tasks.draw_plots import DOTS_PER_INCH, GREY, STYLE, save_figure
 from tasks.plots.style import PALETTE, words_of
 
 if TYPE_CHECKING:  # matplotlib takes a second to import: only who draws pays for it
@@ -25,7 +25,6 @@ def draw_optimisation(found: Optimisation, path: Path) -> Path:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     goals = found.aim.goals
     n_panels = len(goals) + (len(goals) == 2)
     width, height = PANEL
@@ -36,7 +35,7 @@ def draw_optimisation(found: Optimisation, path: Path) -> Path:
             _draw_course(panel, found, index)
         if len(goals) == 2:
             _draw_front(panels[-1], found)
-        figure.savefig(path)
+        save_figure(figure, path)
     return path
 
 

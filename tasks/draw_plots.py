@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +11,13 @@ import numpy as np
 import pandas as pd
 
 from sim_core.results import CONFIDENCE, Interval, RunRecord
+from sim_core.workspace import write_whole
 from tasks.plots.step_curves import CUMULATIVE, OF_ATTACKS
 from tasks.plots.style import DASHES, PALETTE, short, words_of
 
 if TYPE_CHECKING:  # matplotlib takes a second to import: only who draws pays for it
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 DOTS_PER_INCH = 150
 GREY = "#5f6368"
@@ -55,6 +58,17 @@ MAIN_METRICS = (
 )
 
 
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a picture, whole or not at all.
+
+    Raises:
+        FileUnwritten: the disk is full or broken.
+    """
+    picture = BytesIO()
+    figure.savefig(picture, format=path.suffix[1:])
+    write_whole(path, picture.getvalue())
+
+
 def draw_all(
     steps: pd.DataFrame,
     records: Sequence[RunRecord],
@@ -69,7 +83,6 @@ def draw_all(
         points: Intervals of each point, as `sim_core.results.point_intervals` gives them.
         folder: Where to write; made if need be.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     finished = [record for record in records if record.state == "finished"]
     if not finished:
         return []
@@ -105,7 +118,7 @@ def draw_curves(steps: pd.DataFrame, metric: str, path: Path) -> Path:
         _frame_curves(axes, steps, metric)
         _head_curves(axes, steps, metric, is_shaded=is_shaded)
         _name_curves(axes, shown)
-        figure.savefig(path)
+        save_figure(figure, path)
     return path
 
 
@@ -305,7 +318,7 @@ def draw_intervals(
             ha="left",
             fontweight="bold",
         )
-        figure.savefig(path)
+        save_figure(figure, path)
     return path
 
 

@@ -184,8 +184,12 @@ def digest(kind: str, entries: Entries) -> bytes:
     """
     if kind == "alert":
         return join_alerts(alert_parts(entries))
-    head = kind.encode("ascii") + struct.pack("<I", len(entries))
-    return hashlib.sha256(head + entries.tobytes()).digest()
+    return digest_of_records(kind, len(entries), entries.tobytes())
+
+
+def digest_of_records(kind: str, n: int, records: bytes) -> bytes:
+    """Return the digest of one kind's entries of one step, but of alerts, from their `n` records."""
+    return hashlib.sha256(kind.encode("ascii") + struct.pack("<I", n) + records).digest()
 
 
 def alert_parts(alerts: Entries) -> list[tuple[bytes, int]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from struct import Struct, pack
+from struct import error as StructError  # noqa: N812 - an exception
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sim_core.ledger.blocks import Block, Entries
 
@@ -31,36 +32,67 @@ def entry_rows(run: int, entries: Entries) -> Iterator[tuple[Any, ...]]:
     return zip(*entry_columns(run, entries), strict=True)
 
 
-def entries_of(rows: Sequence[Sequence[Any]], dtype: np.dtype[np.void]) -> Entries:
+class Packing:
+    """Database rows of one kind, without their first column, as the bytes of its records."""
+
+    def __init__(self, dtype: np.dtype[np.void]) -> None:
+        """Prepare for the records of this type."""
+        self._names = dtype.names or ()
+        fields = [dtype[name] for name in self._names]
+        self._struct = Struct("<" + "".join(map(_code, fields)))
+        self._blobs = [(k, f.itemsize) for k, f in enumerate(fields) if f.subdtype is not None]
+        self._fields = fields
+
+    def pack(self, row: Sequence[Any]) -> bytes:
+        """Return the bytes of a row's record.
+
+        Raises:
+            ValueError: a value does not fit its field.
+        """
+        for k, size in self._blobs:  # a shorter one would be filled up
+            if not isinstance(row[k], bytes) or len(row[k]) != size:
+                raise ValueError(self._reason(row))
+        try:
+            return self._struct.pack(*[_NAN if value is None else value for value in row])
+        except (StructError, OverflowError) as error:
+            raise ValueError(self._reason(row)) from error
+
+    def _reason(self, row: Sequence[Any]) -> str:
+        """Return which of a row's values does not fit, and why."""
+        for name, field, value in zip(self._names, self._fields, row, strict=True):
+            if field.subdtype is not None:
+                if not isinstance(value, bytes):
+                    return f"{name} is {type(value).__name__}, expected bytes"
+                if len(value) != field.itemsize:
+                    return f"{name} has {len(value)} bytes, expected {field.itemsize}"
+            elif field.kind != "f" and not isinstance(value, int):
+                return f"{name} is not a whole number"
+            elif not isinstance(value, int | float | None):
+                return f"{name} is not a number"
+            else:
+                try:
+                    pack("<" + _code(field), _NAN if value is None else value)
+                except (StructError, OverflowError) as error:
+                    return f"{name}: {error}"
+        raise AssertionError(row)
+
+
+_NAN = float("nan")
+_CODES = {"u1": "B", "u4": "I", "i2": "h", "i8": "q", "f4": "f", "f8": "d"}
+
+
+def _code(field: np.dtype[Any]) -> str:
+    """Return how `struct` calls a field."""
+    return f"{field.itemsize}s" if field.subdtype is not None else _CODES[field.str[1:]]
+
+
+def entries_of(rows: Iterable[Sequence[Any]], dtype: np.dtype[np.void]) -> Entries:
     """Return entries from database rows without their first column: `entry_rows` undone.
 
     Raises:
         ValueError: a value does not fit its field.
     """
-    entries = np.zeros(len(rows), dtype=dtype)
-    for name, values in zip(dtype.names or (), zip(*rows, strict=True), strict=False):
-        field, types = dtype[name], set(map(type, values))
-        if field.subdtype is not None:
-            entries[name] = _arrays(name, values, field)
-            continue
-        if field.kind != "f" and not types <= {int}:
-            raise ValueError(f"{name} is not a whole number")
-        numbers = [np.nan if v is None else v for v in values] if type(None) in types else values
-        try:
-            entries[name] = numbers
-        except (OverflowError, TypeError) as error:
-            raise ValueError(f"{name}: {error}") from error
-    return entries
-
-
-def _arrays(name: str, values: Sequence[Any], field: np.dtype[Any]) -> NDArray[Any]:
-    """Return the arrays whose bytes these are `[n, ...]`."""
-    for value in values:
-        if not isinstance(value, bytes):
-            raise ValueError(f"{name} is {type(value).__name__}, expected bytes")
-        if len(value) != field.itemsize:
-            raise ValueError(f"{name} has {len(value)} bytes, expected {field.itemsize}")
-    return np.frombuffer(b"".join(values), dtype=field.base).reshape(len(values), *field.shape)
+    return np.frombuffer(b"".join(map(Packing(dtype).pack, rows)), dtype=dtype)
 
 
 def block_row(run: int, block: Block) -> tuple[Any, ...]:

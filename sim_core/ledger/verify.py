@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain, groupby
+from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
@@ -19,13 +19,14 @@ from sim_core.config.explain import shown
 from sim_core.ledger.blocks import (
     KEPT,
     KINDS,
-    Entries,
     block_hash,
     digest,
+    digest_of_records,
     entry_dtypes,
     first_hash,
 )
-from sim_core.ledger.store import Ledger, entries_of
+from sim_core.ledger.rows import Packing
+from sim_core.ledger.store import Ledger
 from sim_core.ledger.tables import BLOCKS, ENTRY_TABLES, RUNS, SUMMARIES
 
 STEPS_AT_ONCE = 1_000
@@ -184,65 +185,35 @@ def _blocks(
                 for statement in (_BLOCKS, *(_PARTS[kind] for kind in kinds))
             ]
             steps = {
-                kind: _Steps(part, dtypes[kind]) for kind, part in zip(kinds, rows, strict=True)
+                kind: _Steps(kind, part, dtypes[kind])
+                for kind, part in zip(kinds, rows, strict=True)
             }
             for block in blocks:
-                yield block, {kind: _digest(kind, steps[kind].entries(block[0])) for kind in steps}
-
-
-def _digest(kind: str, entries: Entries | str) -> bytes | str:
-    return entries if isinstance(entries, str) else digest(kind, entries)
+                yield block, {kind: steps[kind].digest(block[0]) for kind in kinds}
 
 
 class _Steps:
-    """Entries of rows in order of their steps, given out by step."""
+    """Digests of one kind's entries in order of their steps, given out by step."""
 
-    def __init__(self, rows: Iterable[Sequence[Any]], dtype: np.dtype[np.void]) -> None:
-        self._none = np.zeros(0, dtype)
-        self._steps = _by_step(rows, dtype)
+    def __init__(self, kind: str, rows: Iterable[Sequence[Any]], dtype: np.dtype[np.void]) -> None:
+        self._kind = kind
+        self._dtype = dtype
+        self._pack = Packing(dtype).pack
+        self._steps = groupby(rows, key=itemgetter(0))
         self._next = next(self._steps, None)
+        self._of_none = digest(kind, np.zeros(0, dtype))
 
-    def entries(self, step: int) -> Entries | str:
-        """Return the entries of a step behind the last one asked for, or why its rows are none."""
+    def digest(self, step: int) -> bytes | str:
+        """Return the digest of a step behind the last one asked for, or why its rows give none."""
         while self._next is not None and self._next[0] < step:
             self._next = next(self._steps, None)
         if self._next is None or self._next[0] != step:
-            return self._none
-        return self._next[1]
-
-
-def _by_step(
-    rows: Iterable[Sequence[Any]], dtype: np.dtype[np.void]
-) -> Iterator[tuple[Any, Entries | str]]:
-    """Yield steps with their entries, made of the rows of many at once, or why they have none."""
-    for steps in _whole_steps(rows):
+            return self._of_none
         try:
-            entries = entries_of(list(chain.from_iterable(steps)), dtype)
-        except ValueError:  # of which step?
-            yield from ((step[0][0], _entries_or_reason(step, dtype)) for step in steps)
-            continue
-        start = 0
-        for step in steps:
-            yield step[0][0], entries[start : start + len(step)]
-            start += len(step)
-
-
-def _whole_steps(rows: Iterable[Sequence[Any]]) -> Iterator[list[list[Sequence[Any]]]]:
-    """Yield the rows of steps, of as many as it takes to have `ROWS_AT_ONCE`."""
-    steps: list[list[Sequence[Any]]] = []
-    n_rows = 0
-    for _, group in groupby(rows, key=itemgetter(0)):
-        steps.append(list(group))
-        n_rows += len(steps[-1])
-        if n_rows >= ROWS_AT_ONCE:
-            yield steps
-            steps, n_rows = [], 0
-    if steps:
-        yield steps
-
-
-def _entries_or_reason(rows: Sequence[Sequence[Any]], dtype: np.dtype[np.void]) -> Entries | str:
-    try:
-        return entries_of(rows, dtype)
-    except ValueError as error:
-        return str(error)
+            packed = list(map(self._pack, self._next[1]))
+        except ValueError as error:
+            return str(error)
+        records = b"".join(packed)
+        if self._kind == "alert":
+            return digest("alert", np.frombuffer(records, self._dtype))
+        return digest_of_records(self._kind, len(packed), records)

@@ -25,6 +25,7 @@ EXIT_CODES = {
     "WorkerDied": 1,
     "LedgerFailed": 1,
     "CheckpointUnwritten": 1,
+    "FileUnwritten": 1,
     "CheckpointMismatch": 1,
 }
 

@@ -271,7 +271,7 @@ def test_damage_is_named_by_its_step_however_many_rows_are_converted_at_once(
     for kind, column, value, reason in (
         ("vote", "node", 1.5, "node is not a whole number"),
         ("metrics", "tp", 10**6, "its rows give another digest"),
-        ("metrics", "auroc", "high", "could not convert string to float: 'high'"),
+        ("metrics", "auroc", "high", "auroc is not a number"),
         ("decision", "ballots", b"", "ballots has 0 bytes, expected 3"),
     ):
         row = last_row(database, kind)

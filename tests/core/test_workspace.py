@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sim_core.errors import WorkspaceError
+from sim_core.errors import FileUnwritten, WorkspaceError
 from sim_core.workspace import existing_workspace, open_workspace, write_whole
 
 
@@ -45,7 +45,9 @@ def test_reader_sees_the_old_content_or_the_new_and_never_a_part(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", fail)
-        with pytest.raises(OSError, match="disk full"):
+        with pytest.raises(
+            FileUnwritten, match=r"summary.json cannot be written: disk full\. .* again"
+        ):
             write_whole(path, "new content")
     assert path.read_text() == "old"
     assert [p.name for p in path.parent.iterdir()] == ["summary.json"], "a temporary file is left"

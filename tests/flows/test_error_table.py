@@ -30,6 +30,7 @@ from sim_core.error_table import Handling, Trouble
 from sim_core.errors import QuorumlabError
 from sim_core.jobs import RunError, simulate_jobs
 from sim_core.simulate import Segment, simulate
+from sim_core.workspace import write_whole
 from tasks.executors import RayExecutor, open_executor
 from tasks.simulate_shard import load_checkpoint
 from tests import ledger_troubles
@@ -70,6 +71,12 @@ def newest_checkpoint_is_cut_off(scene: Scene) -> str:
     step, content = load_checkpoint(claim, folder, logging.getLogger("quorumlab.test"))
     assert (step, content) == (8, before.read_bytes())
     return scene.caplog.messages[-1]
+
+
+@causes(Trouble.FILE_UNWRITTEN)
+def file_in_place_of_the_results(scene: Scene) -> QuorumlabError:
+    (scene.folder / "results").write_text("in the way")
+    return caught(lambda: write_whole(scene.folder / "results" / "summary.json", "{}"))
 
 
 @causes(Trouble.RUN_TIMEOUT)
