@@ -18,6 +18,7 @@ from sim_core.errors import UserError
 from sim_core.ledger.condition import damage
 from sim_core.ledger.engine import open_engine, open_reader
 from sim_core.ledger.presence import is_at_work
+from sim_core.ledger.report import finished_runs
 from sim_core.ledger.store import Ledger
 from sim_core.ledger.stored import kept_kinds, label_of, stored_points
 from sim_core.ledger.tables import Experiment
@@ -130,7 +131,7 @@ def verify_workspace(folder: Path, target: str | None, console: Console) -> bool
     Raises:
         UserError: nothing is called `target`.
     """
-    from tasks.validate_ledger import validate_experiment
+    from tasks.validate_ledger import validate_runs
 
     sound = True
     with opened(folder) as (workspace, ledger):
@@ -159,7 +160,7 @@ def verify_workspace(folder: Path, target: str | None, console: Console) -> bool
                 )
         console.print(f"{len(rows)} chains recomputed over {n_steps:,} blocks")
         for name in chosen:
-            report = validate_experiment(ledger, name)
+            report = validate_runs(ledger, finished_runs(ledger, name))
             sound = sound and report.success
             for failure in report.failed:
                 console.print(

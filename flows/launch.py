@@ -106,8 +106,10 @@ def warm_up(config: ExperimentConfig, plan: Plan, *, execute: bool = True) -> No
             start_ray(config.executor)
         threading.Event().wait()  # Ray ends with the thread that started it
 
+    if _all_reused(config, plan):
+        return
     threading.Thread(target=load_libraries, daemon=True).start()
-    if execute and config.executor.kind == "ray_local" and not _all_reused(config, plan):
+    if execute and config.executor.kind == "ray_local":
         threading.Thread(target=start_executor, daemon=True).start()
 
 

@@ -152,11 +152,7 @@ def importance_table(found: Optimisation) -> Table:
 
 
 def write_optimisation(bench: Bench, found: Optimisation) -> None:
-    """Write `optimisation.json`, and the plot where plots are made, into the experiment's folder."""
+    """Write `optimisation.json` into the experiment's folder."""
     content = document(found, bench.plan.name, verdict(found))
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     write_whole(bench.folder / DOCUMENT, text)
-    if bench.config.output.plots:
-        from tasks.draw_optimisation import draw_optimisation
-
-        draw_optimisation(found, bench.folder / "plots" / PLOT)

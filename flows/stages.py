@@ -10,12 +10,14 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import count
+from pathlib import Path
+from typing import Any
 
 from flows.bench import Bench, Outcome, open_bench
 from flows.orchestrators import Orchestrator
 from flows.search import is_optimisation
 from flows.shards import execute_shards
-from flows.show_optimisation import write_optimisation
+from flows.show_optimisation import PLOT, write_optimisation
 from flows.trials import found_by
 from sim_core.comparison.report import Question, Report, compare
 from sim_core.comparison.verdicts import SmallestEffect
@@ -25,14 +27,22 @@ from sim_core.error_table import Trouble
 from sim_core.errors import RunFailed, Unavailable
 from sim_core.faultpoints import reach
 from sim_core.ledger.garbage import remove_garbage
-from sim_core.ledger.report import ValidationReport, render_html, validate_in_sql
+from sim_core.ledger.report import (
+    EXPECTATIONS,
+    ValidationReport,
+    finished_runs,
+    render_html,
+    validate_in_sql,
+)
+from sim_core.ledger.validated import changed_runs
 from sim_core.plan import Point
 from sim_core.results import MAIN_METRICS, Execution, Findings, collect_findings
 from sim_core.simulate import RunSpec
 from sim_core.workspace import write_whole
 from tasks.executors import Executor, open_executor
+from tasks.made_files import RECORD, MadeFiles
 from tasks.sample_resources import ResourceSampler
-from tasks.write_results import renew_queues, write_results
+from tasks.write_results import renew_queues, write_results, write_tables
 
 MOST_COMPARED = 2_000
 """Comparisons at the end of an experiment: some seconds."""
@@ -67,8 +77,12 @@ def carry_out(
             report = orchestrator.stage("validate", lambda: validate(bench, orchestrator))
             outcome = conclude(bench, executions, report)
             bench.queues["telemetry"] = sampler.counts
-            orchestrator.stage("write-results", lambda: write(bench, outcome, report, orchestrator))
-        orchestrator.stage("publish", lambda: publish(bench, outcome, sampler, orchestrator))
+            is_new = orchestrator.stage(
+                "write-results", lambda: write(bench, outcome, report, orchestrator)
+            )
+        orchestrator.stage(
+            "publish", lambda: publish(bench, outcome, sampler, orchestrator, is_new=is_new)
+        )
         bench.tell_figures(orchestrator.log)
         bench.spectator.finished(outcome, bench)
     if outcome.state != "finished":
@@ -134,11 +148,24 @@ def validate(bench: Bench, orchestrator: Orchestrator) -> ValidationReport | Non
 
 
 def _validated(bench: Bench) -> ValidationReport:
+    """Validate what has changed since it was found valid, and note what is valid now."""
+    finished = finished_runs(bench.ledger, bench.plan.name)
+    if not finished:
+        return ValidationReport(success=True, expectations=0, failed=())
+    changed = changed_runs(bench.ledger, finished)
+    runs = [run for run in finished if run["id"] in changed]
+    if not runs:
+        return ValidationReport(success=True, expectations=len(EXPECTATIONS), failed=())
     if bench.config.validation.engine == "sql":
-        return validate_in_sql(bench.ledger, bench.plan.name)
-    from tasks.validate_ledger import validate_experiment
+        report = validate_in_sql(bench.ledger, runs)
+    else:
+        from tasks.validate_ledger import validate_runs
 
-    return validate_experiment(bench.ledger, bench.plan.name)
+        report = validate_runs(bench.ledger, runs)
+    broken = {failure.run_id for failure in report.failed}
+    valid = [run for run in runs if run["run_key"] not in broken]
+    bench.ledger.set_validated((r["id"], r["horizon"], changed[r["id"]]) for r in valid)
+    return report
 
 
 def conclude(
@@ -204,8 +231,11 @@ def compared(bench: Bench, findings: Findings) -> Report | None:
 
 def write(
     bench: Bench, outcome: Outcome, report: ValidationReport | None, orchestrator: Orchestrator
-) -> None:
-    """Write files and plots, and show the results where the orchestrator has a place for them."""
+) -> bool:
+    """Write files and plots, and show the results where the orchestrator has a place for them.
+
+    Return whether tables, plots and page are new; they stay where they would become the same.
+    """
     bench.expect_experiment()
     with bench.stage("write", "writing results"):
         reach("write.begin")
@@ -230,46 +260,95 @@ def write(
         if report is not None:
             write_whole(bench.folder / "validation.json", json.dumps(report.to_json(), indent=2))
             write_whole(bench.folder / "validation.html", render_html(report, outcome.name))
-        if bench.config.output.plots:
-            from tasks.draw_plots import draw_all
-
-            draw_all(findings.steps, findings.records, findings.points, bench.folder / "plots")
-        if bench.page is not None:
-            from flows.report import subject_of_outcome
-            from tasks.write_report import write_report
-
-            plots = bench.folder / "plots" if bench.config.output.plots else None
-            write_report(subject_of_outcome(bench, outcome), bench.page, plots)
+        made = MadeFiles(bench.folder, origin_of_files(bench, outcome))
+        is_new = not made.are_current()
+        if is_new:
+            made.note(make_files(bench, outcome))
         orchestrator.show_results(outcome.name, findings, outcome.comparison)
+    return is_new
+
+
+def origin_of_files(bench: Bench, outcome: Outcome) -> dict[str, Any]:
+    """Return what tables, plots and the page are made of, besides steps, which heads tell."""
+    return {
+        "experiment": outcome.name,
+        "config": bench.config.model_dump(mode="json"),
+        "points": outcome.findings.point_descriptions,
+        "runs": [
+            [r.run_id, r.state, r.horizon, r.ledger_head, r.ledger_rows, r.metrics, r.error]
+            for r in outcome.findings.records
+        ],
+        "environment": outcome.environment,
+        "validation": outcome.validation,
+    }
+
+
+def make_files(bench: Bench, outcome: Outcome) -> list[Path]:
+    """Make what takes time: tables, plots, and the page; return the files."""
+    findings, plots = outcome.findings, bench.folder / "plots"
+    files: list[Path] = []
+    if bench.config.output.tables:
+        files += write_tables(bench.folder, findings)
+    if bench.config.output.plots:
+        from tasks.draw_plots import draw_all
+
+        files += draw_all(findings.steps, findings.records, findings.points, plots)
+        if outcome.optimisation is not None:
+            from tasks.draw_optimisation import draw_optimisation
+
+            files.append(draw_optimisation(outcome.optimisation, plots / PLOT))
+    if bench.page is not None:
+        from flows.report import subject_of_outcome
+        from tasks.write_report import write_report
+
+        subject = subject_of_outcome(bench, outcome)
+        files += write_report(subject, bench.page, plots if bench.config.output.plots else None)
+    return files
 
 
 def publish(
-    bench: Bench, outcome: Outcome, sampler: ResourceSampler, orchestrator: Orchestrator
+    bench: Bench,
+    outcome: Outcome,
+    sampler: ResourceSampler,
+    orchestrator: Orchestrator,
+    *,
+    is_new: bool = True,
 ) -> None:
-    """Publish to MLflow; where it is away, say so, and publish with the next command."""
+    """Publish to MLflow; where it is away, say so, and publish with the next command.
+
+    Where no file is new, and MLflow has all of it already, nothing is published again.
+    """
     if bench.config.tracking.kind == "off":
         return
     bench.expect_experiment()
-    from tasks.track_mlflow import publish_experiment
+    from tasks.track_mlflow import holds_experiment, publish_experiment
 
+    validation, findings = outcome.validation, outcome.findings
+    verdict = None if validation is None else validation["success"]
+    folder, name, key = bench.workspace.folder, outcome.name, outcome.key
+    runs, points, comparison = findings.records, findings.points, outcome.comparison
+    config = bench.config
     try:
         with bench.stage("publish", "publishing to MLflow"):
             reach("publish.begin")
+            if not is_new and holds_experiment(
+                config, name, key, runs, points, folder, verdict, comparison
+            ):
+                return
+            files = (path for path in bench.folder.rglob("*") if path.name != RECORD)
             publish_experiment(
                 bench.ledger,
-                bench.config,
-                outcome.name,
-                outcome.key,
-                outcome.findings.records,
-                outcome.findings.points,
-                outcome.findings.steps,
+                config,
+                name,
+                key,
+                runs,
+                points,
+                findings.steps,
                 sampler.samples,
-                sorted(path for path in bench.folder.rglob("*") if path.is_file()),
-                bench.workspace.folder,
-                validation_success=None
-                if outcome.validation is None
-                else outcome.validation["success"],
-                comparison=outcome.comparison,
+                sorted(path for path in files if path.is_file()),
+                folder,
+                validation_success=verdict,
+                comparison=comparison,
                 tell_counts=lambda counts: bench.queues.update(publication=counts),
             )
     except Unavailable as error:

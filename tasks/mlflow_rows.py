@@ -30,6 +30,13 @@ COLUMNS = {
 """Tables and all of their columns, in the order in which they are written."""
 BUSY_SECONDS = 60.0
 """How long to wait for somebody else who writes."""
+CONTENTS = """
+    SELECT coalesce(of.value, ''), runs.status, coalesce(content.value, '') FROM tags
+    JOIN runs ON runs.run_uuid = tags.run_uuid AND runs.lifecycle_stage = 'active'
+    LEFT JOIN tags AS of ON of.run_uuid = tags.run_uuid AND of.key = 'quorumlab.run_key'
+    LEFT JOIN tags AS content
+        ON content.run_uuid = tags.run_uuid AND content.key = 'quorumlab.content'
+    WHERE tags.key = 'quorumlab.experiment' AND tags.value = ?"""
 NewRun = tuple[Content, Sequence[Point]]
 """What a run holds, and its curves."""
 
@@ -91,6 +98,17 @@ class RunTable:
                 database.executemany(statement, rows)
             reach("publish.rows")
         return ids
+
+    def contents(self, name: str) -> list[tuple[str, str, str]]:
+        """Return run key, status and content of each run of an experiment that is not deleted, sorted.
+
+        The parent has no run key. A run that was not completed has no content either.
+
+        Raises:
+            sqlite3.Error: the database cannot be read.
+        """
+        with closing(sqlite3.connect(self._path, timeout=BUSY_SECONDS)) as database:
+            return sorted(database.execute(CONTENTS, (name,)))
 
 
 class _Home(NamedTuple):

@@ -45,11 +45,12 @@ def tracking_address(tracking: TrackingConfig, workspace: Path) -> str:
 def run_table(tracking: TrackingConfig, workspace: Path) -> RunTable | None:
     """Return where runs are written without MLflow: its database, if it is the workspace's own.
 
-    None where it is a server's, or of another version of MLflow.
+    None where it is a server's, of another version of MLflow, or not there.
     """
-    if tracking.kind != "mlflow_local":
+    path = workspace.absolute() / "mlflow.db"
+    if tracking.kind != "mlflow_local" or not path.exists():
         return None
-    table = RunTable(workspace.absolute() / "mlflow.db")
+    table = RunTable(path)
     return table if table.fits() else None
 
 

@@ -11,6 +11,7 @@ on a server, goes through MLflow's client.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,6 +55,8 @@ RUNS_AT_ONCE = 50
 MOST_LETTERS = 2 * RUNS_AT_ONCE
 """Runs that are ready and wait for MLflow."""
 MOST_LETTER_BYTES = 64 * 1024 * 1024
+VERDICTS = {None: "off", True: "passed", False: "failed"}
+"""What is said of the validation."""
 POINT_BYTES = 200
 """Of a point of a curve, as measured."""
 
@@ -110,7 +113,7 @@ def publish_experiment(
     ):
         outbox = Outbox(client, find_experiment(client, config, workspace), name)
         post = Post(ledger, outbox, run_table(config.tracking, workspace))
-        verdict = {None: "off", True: "passed", False: "failed"}[validation_success]
+        verdict = VERDICTS[validation_success]
         about = parent_content(name, key, records, points, verdict, comparison)
         if samples:
             about = replace(about, end_ms=max(about.end_ms, samples[-1].timestamp_ms))
@@ -128,6 +131,37 @@ def publish_experiment(
         if not parent.is_complete:
             outbox.fill_and_finish(parent, about, [])
     return children
+
+
+def holds_experiment(
+    config: ExperimentConfig,
+    name: str,
+    key: str,
+    records: Sequence[RunRecord],
+    points: Sequence[Mapping[str, Interval]],
+    workspace: Path,
+    validation_success: bool | None,  # noqa: FBT001 - a verdict, None without validation
+    comparison: Report | None = None,
+) -> bool:
+    """Return whether the workspace's own MLflow holds just what publishing would leave there.
+
+    MLflow itself, which takes seconds to import, is not asked. The arguments are those of
+    `publish_experiment`. Where there is doubt, the answer is no.
+    """
+    verdict = VERDICTS[validation_success]
+    ended = [record for record in records if record.state in PUBLISHED_STATES]
+    abouts = [("", parent_content(name, key, records, points, verdict, comparison))]
+    abouts += [(r.run_id, child_content(r, name, "", verdict)) for r in ended]
+    wanted = sorted((k, a.status, a.all_tags()["quorumlab.content"]) for k, a in abouts)
+    try:
+        table = run_table(config.tracking, workspace)
+        return (
+            table is not None
+            and all(record.published for record in ended)
+            and table.contents(name) == wanted
+        )
+    except sqlite3.Error:
+        return False
 
 
 @dataclass(frozen=True)

@@ -26,13 +26,12 @@ from sim_core.ledger.report import (
 from sim_core.ledger.store import Ledger
 
 
-def validate_experiment(ledger: Ledger, experiment: str) -> ValidationReport:
-    """Return the report on the runs of an experiment that are finished up to their horizon.
+def validate_runs(ledger: Ledger, runs: Sequence[Run]) -> ValidationReport:
+    """Return the report on finished runs.
 
     Raises:
         QuorumlabError: an expectation could not be carried out.
     """
-    runs = [run for run in ledger.runs_of(experiment) if run["summary"] is not None]
     if not runs:
         return ValidationReport(success=True, expectations=0, failed=())
     failed: list[Failure] = []

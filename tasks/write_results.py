@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 HIDDEN = {"number", "point_index", "config", "claimed_at", "published"}
+SHOWN = [part.name for part in fields(RunRecord) if part.name not in HIDDEN]
 
 
 def write_results(
@@ -75,14 +76,17 @@ def write_results(
     if comparison is not None:
         compared = {"experiments": [name], **comparison.to_json()}
         files["comparison.json"] = json.dumps(compared, indent=2, allow_nan=False) + "\n"
-    if config.output.tables:
-        files |= {
-            "runs.parquet": _parquet(runs_frame(findings.records)),
-            "steps.parquet": _parquet(findings.steps),
-        }
     for file, content in files.items():
         write_whole(folder / file, content)
     return [folder / file for file in files]
+
+
+def write_tables(folder: Path, findings: Findings) -> list[Path]:
+    """Write the tables of runs and of steps, and return their files."""
+    tables = {"runs.parquet": runs_frame(findings.records), "steps.parquet": findings.steps}
+    for file, frame in tables.items():
+        write_whole(folder / file, _parquet(frame))
+    return [folder / file for file in tables]
 
 
 def renew_queues(folder: Path, queues: Mapping[str, QueueCounts]) -> None:
@@ -97,7 +101,7 @@ def _figures(queues: Mapping[str, QueueCounts]) -> dict[str, dict[str, int]]:
 
 
 def _run(record: RunRecord) -> dict[str, Any]:
-    return {key: value for key, value in asdict(record).items() if key not in HIDDEN}
+    return {name: getattr(record, name) for name in SHOWN}
 
 
 def _n_runs(intervals: dict[str, Interval]) -> int:

@@ -55,9 +55,13 @@ class ValidationReport:
         }
 
 
-def validate_in_sql(ledger: Ledger, experiment: str) -> ValidationReport:
-    """Return the report on the runs of an experiment that are finished up to their horizon."""
-    runs = [run for run in ledger.runs_of(experiment) if run["summary"] is not None]
+def finished_runs(ledger: Ledger, experiment: str) -> list[Run]:
+    """Return the runs of an experiment that are finished up to their horizon."""
+    return [run for run in ledger.runs_of(experiment) if run["summary"] is not None]
+
+
+def validate_in_sql(ledger: Ledger, runs: Sequence[Run]) -> ValidationReport:
+    """Return the report on finished runs."""
     if not runs:
         return ValidationReport(success=True, expectations=0, failed=())
     failed: list[Failure] = []

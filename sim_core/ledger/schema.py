@@ -12,7 +12,7 @@ from sqlmodel import SQLModel
 from sim_core.error_table import Trouble
 from sim_core.errors import WorkspaceError
 
-HEAD = 3
+HEAD = 4
 """The schema of `tables`, also the last revision in `migrations`."""
 OLDEST = 2
 """The first schema from which one gets here."""

@@ -41,6 +41,9 @@ SET_PUBLISHED = text("""
     UPDATE experimentrun SET mlflow_run_id = :mlflow_run, published = true
     WHERE experiment = :experiment_name AND run = :number""")
 
+SET_VALIDATED = text("""
+    UPDATE summary SET validated = :fingerprint WHERE run = :number AND horizon = :steps""")
+
 
 def lock_runs(dialect: str) -> TextClause:
     """Return the query for runs that nobody else changes before the transaction ends."""

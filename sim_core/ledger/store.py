@@ -25,6 +25,7 @@ from sim_core.ledger.statements import (
     COUNT_RESOURCES,
     DROP_CHECKPOINTS,
     SET_PUBLISHED,
+    SET_VALIDATED,
     count_rows,
     lock_runs,
 )
@@ -242,6 +243,7 @@ class Ledger:
                 EXPERIMENT_RUNS.c.published,
                 SUMMARIES.c.metrics.label("summary"),
                 SUMMARIES.c.head.label("summary_head"),
+                SUMMARIES.c.validated,
             )
             .join(EXPERIMENT_RUNS, EXPERIMENT_RUNS.c.run == RUNS.c.id)
             .outerjoin(
@@ -266,6 +268,15 @@ class Ledger:
             for run, mlflow_run in mlflow_runs.items()
         ]
         self._database.write(lambda connection: connection.execute(SET_PUBLISHED, values))
+
+    def set_validated(self, fingerprints: Iterable[tuple[int, int, str]]) -> None:
+        """Note what was found valid: runs by their numbers, up to a horizon, with fingerprints."""
+        values = [
+            {"number": run, "steps": horizon, "fingerprint": fingerprint}
+            for run, horizon, fingerprint in fingerprints
+        ]
+        if values:
+            self._database.write(lambda connection: connection.execute(SET_VALIDATED, values))
 
     # --- runs -----------------------------------------------------------------------------
 

@@ -92,6 +92,7 @@ class _Run(_Row):
     mlflow_run_id: Text | None
     summary: dict[str, float | None] | None
     summary_head: Text | None
+    validated: Hash | None
 
 
 RUNS = TypeAdapter(list[_Run])

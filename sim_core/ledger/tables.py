@@ -81,6 +81,8 @@ class Summary(SQLModel, table=True):
     horizon: int = Field(primary_key=True)
     head: str
     metrics: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    validated: str | None = None
+    """Fingerprint of what was found to meet every expectation, see `validated`."""
 
 
 class CheckpointFile(SQLModel, table=True):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, text
 from sqlmodel import SQLModel
 
 from sim_core.checkpoint import CheckpointFolder
@@ -20,6 +21,7 @@ from sim_core.ledger.schema import HEAD
 from sim_core.ledger.store import Ledger, open_engine
 from sim_core.ledger.verify import verify_run
 from sim_core.simulate import RunSpec
+from tests.postgres import Postgres, open_postgres
 
 ROW_TABLES = schema_3.ROWS
 
@@ -132,3 +134,18 @@ def test_tables_are_those_of_the_last_revision(open_ledger: Callable[..., Ledger
         context = MigrationContext.configure(connection)
         assert context.get_current_revision() == str(HEAD)
         assert compare_metadata(context, SQLModel.metadata) == []
+
+
+def test_ledger_of_schema_3_on_postgresql_is_brought_to_the_last(postgres: Postgres) -> None:
+    url = postgres.create()
+    open_postgres(url).dispose()
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE summary DROP COLUMN validated"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '3'"))
+    open_postgres(url).dispose()
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection)
+        assert context.get_current_revision() == str(HEAD)
+        assert compare_metadata(context, SQLModel.metadata) == []
+    engine.dispose()

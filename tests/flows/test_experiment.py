@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,34 @@ def test_same_command_twice_reuses_every_run(run_flow: Flow) -> None:
     assert second.counts == first.counts | {"reused": 4}
     assert first.name == second.name
     assert heads(first) == heads(second)
+
+
+def test_second_start_makes_nothing_again_that_has_not_changed(
+    run_flow: Flow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_flow(*NAMED, "tracking=mlflow_local")
+    folder = tmp_path / "workspace/experiments/small"
+    kept = [folder / "runs.parquet", *(folder / "plots").iterdir(), folder / "report.html"]
+    before = [path.stat().st_mtime_ns for path in kept]
+    samples = mlflow_samples(tmp_path)
+    assert samples
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.validate_ledger.validate_runs", None)  # is not even called
+        patch.setattr("tasks.track_mlflow.publish_experiment", None)
+        second = run_flow(*NAMED, "tracking=mlflow_local")
+    assert second.validation == {"success": True, "expectations": 37, "failed": []}
+    assert [path.stat().st_mtime_ns for path in kept] == before
+    assert json.loads((folder / "summary.json").read_text())["counts"]["reused"] == 4
+    (folder / "plots" / "intervals.png").unlink()
+    run_flow(*NAMED, "tracking=mlflow_local")
+    assert (folder / "plots" / "intervals.png").stat().st_size
+    assert mlflow_samples(tmp_path) > samples, "what is new is published"
+
+
+def mlflow_samples(folder: Path) -> int:
+    with closing(sqlite3.connect(folder / "workspace/mlflow.db")) as database:
+        found = database.execute("SELECT count(*) FROM metrics WHERE key LIKE 'system/%'")
+        return int(found.fetchone()[0])
 
 
 def test_executors_give_the_same_heads(run_flow: Flow, tmp_path: Path) -> None:

@@ -33,9 +33,10 @@ from tasks.mlflow_content import CURVES, LONGEST_PARAM, curve_points, flat_param
 from tasks.mlflow_rows import RunTable
 from tasks.mlflow_store import prepare_store, run_table, tracking_address
 from tasks.sample_resources import ResourceSample
-from tasks.track_mlflow import delete_published, publish_experiment
+from tasks.track_mlflow import delete_published, holds_experiment, publish_experiment
 
 STEPS = 10
+PARENT = "mlflow.parentRunId"
 POINTS = (
     Point(label="honest"),
     Point(label="poisoned", settings={"adversary": {"kind": "poisoner", "share": 0.25}}),
@@ -117,6 +118,13 @@ class Workbench:
             self.plan.key,
             **(arguments | changes),
         )
+
+    def holds(self) -> bool:
+        """Return whether it is known that MLflow has all of it, without asking MLflow."""
+        found = self.findings
+        comparison = compare(found.records, found.labels, Question())
+        about = self.config, self.plan.name, self.plan.key, found.records, found.points
+        return holds_experiment(*about, self.folder, True, comparison)
 
     def sql(self, statement: str) -> None:
         with self.ledger.engine.begin() as connection:
@@ -336,6 +344,39 @@ def test_publishing_again_changes_nothing(bench: Workbench) -> None:
     assert bench.publish() == first
     assert bench.snapshot() == before
     assert all(record.published for record in bench.findings.records)
+
+
+def test_it_is_known_whether_mlflow_holds_all_of_it(bench: Workbench) -> None:
+    assert not bench.holds(), "there is no store"
+    ids = bench.publish()
+    assert bench.holds()
+    child = next(iter(ids.values()))
+    for trouble in (
+        lambda run: bench.client().delete_run(run),
+        lambda run: bench.client().set_tag(run, "quorumlab.content", "something else"),
+        lambda run: bench.client().set_terminated(run, "FAILED"),
+        lambda run: bench.client().delete_run(bench.client().get_run(run).data.tags[PARENT]),
+        lambda _: bench.sql("UPDATE experimentrun SET published = 0 WHERE run = 1"),
+        lambda _: bench.client().delete_experiment("1"),
+        lambda _: bench.lose_store(),
+        lambda _: (bench.folder / "mlflow.db").write_text("no database" * 99),
+    ):
+        trouble(child)
+        assert not bench.holds()
+        bench.lose_store()
+        ids = bench.publish()
+        child = next(iter(ids.values()))
+        assert bench.holds()
+
+
+def test_what_has_grown_or_was_quarantined_is_not_held(bench: Workbench) -> None:
+    bench.publish()
+    bench.sql("UPDATE run SET state = 'quarantined' WHERE id = 1")
+    assert not bench.holds()
+    bench.publish()
+    assert bench.holds()
+    bench.run(replicates=3)
+    assert not bench.holds()
 
 
 def test_a_lost_store_is_made_again_with_equal_histories(bench: Workbench) -> None:

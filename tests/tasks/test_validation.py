@@ -26,12 +26,13 @@ from sim_core.ledger.report import (
     RUNS_AT_ONCE,
     Failure,
     ValidationReport,
+    finished_runs,
     render_html,
     validate_in_sql,
 )
 from sim_core.ledger.store import Ledger
 from sim_core.ledger.tables import BLOCKS, ENTRY_TABLES
-from tasks.validate_ledger import validate_experiment
+from tasks.validate_ledger import validate_runs
 from tests.ledger_tools import execute, open_ledger, rechain, register, run_specs
 from tests.postgres import Postgres, copy_ledger, open_postgres
 
@@ -124,8 +125,8 @@ def make(folder: Path, config: dict, detail: str = "all", replicates: int = 2) -
 
 def agreed(ledger: Ledger, experiment: str) -> ValidationReport:
     """Return the report of Great Expectations, which is that of the database alone."""
-    report = validate_experiment(ledger, experiment)
-    alone = validate_in_sql(ledger, experiment)
+    runs = finished_runs(ledger, experiment)
+    report, alone = validate_runs(ledger, runs), validate_in_sql(ledger, runs)
     assert sorted(alone.failed, key=repr) == sorted(report.failed, key=repr)
     assert (alone.success, alone.expectations) == (report.success, report.expectations)
     return report
@@ -1058,12 +1059,12 @@ def test_password_is_used_and_never_told(
     engine = create_engine(make_url(url).set(password="se${same}$"))
     try:
         ledger = Ledger(engine, CheckpointFolder(sound.parent))
-        assert validate_experiment(ledger, "e").expectations
+        runs = finished_runs(ledger, "e")
+        assert validate_runs(ledger, runs).expectations
         away = make_url(url).set(password="se${same}$", port=1)
-        monkeypatch.setattr(ledger, "runs_of", lambda _: [{"summary": {}}])
         monkeypatch.setattr(engine, "url", away)
         with pytest.raises(QuorumlabError, match=r":\*\*\*@.*cannot be validated") as failed:
-            validate_experiment(ledger, "e")
+            validate_runs(ledger, runs)
     finally:
         engine.dispose()
     told = "".join(traceback.format_exception(failed.value)) + caplog.text
@@ -1075,11 +1076,13 @@ def test_great_expectations_is_imported_late_and_without_analytics(sound: Path) 
     program = """
 import os, sys
 from pathlib import Path
+from sim_core.ledger.report import finished_runs
 from tests.ledger_tools import open_ledger
 import tasks.validate_ledger as task
 assert "great_expectations" not in sys.modules
 database = Path(sys.argv[1])
-assert task.validate_experiment(open_ledger(database.parent), "e").success
+ledger = open_ledger(database.parent)
+assert task.validate_runs(ledger, finished_runs(ledger, "e")).success
 assert os.environ["GX_ANALYTICS_ENABLED"] == "false"
 """
     subprocess.run([sys.executable, "-c", program, str(sound)], check=True)
