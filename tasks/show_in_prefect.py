@@ -76,6 +76,9 @@ class ProgressArtifact:
             except httpx.HTTPError as error:
                 told = Trouble.PREFECT_UNSEEN.tell(what="progress", reason=repr(error))
                 self._log.warning("%s", told)
+            except RuntimeError:  # the server took too long: the flow's client has been closed
+                if not self._is_over:
+                    raise
 
 
 def show_results(name: str, findings: Findings, comparison: Report | None = None) -> None:

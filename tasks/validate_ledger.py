@@ -14,7 +14,7 @@ from sqlalchemy import URL
 from sim_core.error_table import Trouble
 from sim_core.errors import QuorumlabError
 from sim_core.ledger.checks import QUERIES, batch_query
-from sim_core.ledger.comparisons import COMPARISONS, compare_run
+from sim_core.ledger.comparisons import COMPARISONS, Compared, compare_run
 from sim_core.ledger.decisions import Run
 from sim_core.ledger.report import (
     EXPECTATIONS,
@@ -24,6 +24,8 @@ from sim_core.ledger.report import (
     first_of,
 )
 from sim_core.ledger.store import Ledger
+
+AGREEING = Compared("all of it", "as it should be", "as it should be")
 
 
 def validate_runs(ledger: Ledger, runs: Sequence[Run]) -> ValidationReport:
@@ -97,7 +99,11 @@ def _broken_queries(source: Any, runs: Sequence[Run]) -> Iterator[Failure]:
 
 
 def _broken_comparisons(source: Any, ledger: Ledger, runs: Sequence[Run]) -> Iterator[Failure]:
-    """Yield the failures of COMPARISONS; the batch is a frame of all compared places."""
+    """Yield the failures of COMPARISONS.
+
+    The batch is a frame: a row for each place that differs, and one for each comparison of a run
+    without any.
+    """
     from great_expectations.expectations.core.expect_column_pair_values_to_be_equal import (
         ExpectColumnPairValuesToBeEqual,
     )
@@ -107,7 +113,7 @@ def _broken_comparisons(source: Any, ledger: Ledger, runs: Sequence[Run]) -> Ite
         (name, run["run_key"], *place)
         for run in runs
         for name, of_run in compare_run(ledger, run)
-        for place in of_run
+        for place in of_run or [AGREEING]
     ]
     frame = pd.DataFrame(places, columns=["name", "run_id", "at", "expected", "found"])
     asset = source.add_dataframe_asset(f"runs from {runs[0]['id']}")

@@ -88,34 +88,29 @@ class OfRun:
 
 @dataclass
 class _Places:
-    """What one comparison has of a run: its places, or the one reason why rows cannot be read."""
+    """Where what one comparison has of a run differs, or the one reason why rows cannot be read."""
 
-    differing: bool
-    """Whether only those are kept that differ."""
     found: list[Compared] = field(default_factory=list)
     judge: Judge | None = None
 
     def add(self, places: Iterable[Compared]) -> None:
-        if self.differing:
-            places = (place for place in places if place.expected != place.found)
-        self.found.extend(places)
+        self.found.extend(place for place in places if place.expected != place.found)
 
     def give_up(self, error: Exception) -> None:
         self.judge = None
         self.found = [Compared("its rows", "values of the documented types", repr(error))]
 
 
-def compare_run(
-    ledger: Ledger, run: Run, *, differing: bool = False
-) -> list[tuple[str, list[Compared]]]:
-    """Return name and places of each of COMPARISONS in a run, or the one reason why there are none.
+def compare_run(ledger: Ledger, run: Run) -> list[tuple[str, list[Compared]]]:
+    """Return, by the name of each of COMPARISONS, where what is stored is not what it should be.
+
+    Where a run's rows cannot be read, the reason is the one such place.
 
     Args:
         ledger: The ledger.
         run: A row of `Ledger.runs_of`.
-        differing: Whether to leave out the places where what is stored is what it should be.
     """
-    found = {comparison.name: _Places(differing) for comparison in COMPARISONS}
+    found = {comparison.name: _Places() for comparison in COMPARISONS}
     judging = [c for c in COMPARISONS if isinstance(c, OfDecisions)]
     _judge_decisions(ledger, run, [(c, found[c.name]) for c in judging])
     for comparison in COMPARISONS:

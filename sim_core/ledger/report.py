@@ -84,7 +84,7 @@ def _broken_queries(ledger: Ledger, runs: Sequence[Run]) -> Iterator[Failure]:
 def _broken_comparisons(ledger: Ledger, runs: Sequence[Run]) -> Iterator[Failure]:
     failed: dict[str, list[Failure]] = {comparison.name: [] for comparison in COMPARISONS}
     for run in runs:
-        for name, places in compare_run(ledger, run, differing=True):
+        for name, places in compare_run(ledger, run):
             if places:
                 at, expected, found = places[0]
                 detail = f"{at}: expected {expected}, found {found}"

@@ -20,7 +20,7 @@ from sim_core.consensus import Outcome
 from sim_core.errors import QuorumlabError
 from sim_core.ledger.blocks import METRIC_COUNTS, METRIC_VALUES
 from sim_core.ledger.checks import ALLOWED, COUNTED, QUERIES, Query, batch_query
-from sim_core.ledger.comparisons import SUMMED, compare_run, summary
+from sim_core.ledger.comparisons import COMPARISONS, SUMMED, compare_run, summary
 from sim_core.ledger.report import (
     EXPECTATIONS,
     RUNS_AT_ONCE,
@@ -904,9 +904,8 @@ def test_comparisons_of_a_run_share_one_reading_of_its_decisions(
         read.extend(table for table in ("decision", "proposal") if f"FROM {table}" in statement)
 
     event.listen(ledger.engine, "before_cursor_execute", note)
-    compared = dict(compare_run(ledger, run))
+    assert [name for name, _ in compare_run(ledger, run)] == [c.name for c in COMPARISONS]
     ledger.engine.dispose()
-    assert sum(map(len, compared.values())) > 4 * 10
     beyond_the_end_and_for_the_chain = 2
     assert read.count("decision") == 1 + beyond_the_end_and_for_the_chain
     assert read.count("proposal") == 1 + beyond_the_end_and_for_the_chain
@@ -920,7 +919,7 @@ def test_a_comparison_that_cannot_read_its_rows_leaves_the_others_alone(
 
     database = broken(sound, tmp_path, change, rechained=False)
     ledger = open_ledger(database.parent)
-    found = dict(compare_run(ledger, ledger.runs_of("e")[0], differing=True))
+    found = dict(compare_run(ledger, ledger.runs_of("e")[0]))
     ledger.engine.dispose()
     [(at, _, reason)] = found.pop("vote entries are the ballots")
     assert at == "its rows"
