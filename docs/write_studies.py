@@ -85,6 +85,21 @@ class StudyPage:
             raise NotBorneOutError(f"{self.name}: {metric} is undefined at {point}")
         return found
 
+    def min_mean(self, points: Sequence[str], metric: str) -> float:
+        """Return the smallest mean of some points."""
+        return min(self.mean(point, metric) for point in points)
+
+    def max_mean(self, points: Sequence[str], metric: str) -> float:
+        """Return the largest mean of some points."""
+        return max(self.mean(point, metric) for point in points)
+
+    def half(self, point: str, metric: str) -> float:
+        """Return half of the 95 % interval."""
+        found = self._by_label[point].intervals[metric]
+        if found.ci_high is None or found.mean is None:
+            raise NotBorneOutError(f"{self.name}: {metric} has no interval at {point}")
+        return found.ci_high - found.mean
+
     def value(self, point: str, metric: str) -> str:
         """Return mean and half of its interval."""
         return in_words(self._by_label[point].intervals.get(metric))

@@ -38,7 +38,7 @@ class Case:
     open: Callable[[], AbstractContextManager[Callable[[], float]]]
     """Gives a function that does the work once and returns the seconds that one unit took."""
     repeat: int | None = None
-    """Samples, in place of the number asked for: fewer where one takes long."""
+    """Samples at most, where one takes long."""
     scale: float = 1e3
     """Factor from seconds to the unit."""
 
@@ -99,10 +99,9 @@ def measure(group: Group, *, repeat: int, warmup: int, tick: Callable[[], None])
         for call in calls:
             for _ in range(warmup):
                 call()
-        rounds = max(case.repeat or repeat for case in group.cases)
-        for turn in range(rounds):
+        for turn in range(repeat):
             for result, call in zip(results, calls, strict=True):
-                if turn < (result.case.repeat or repeat):
+                if turn < samples_of(result.case, repeat):
                     _sample(result, call)
                     tick()
     by_name = {result.case.name: result for result in results}
@@ -113,6 +112,11 @@ def measure(group: Group, *, repeat: int, warmup: int, tick: Callable[[], None])
             if found:
                 by_name[name].ratios[other] = float(np.median(found))
     return results
+
+
+def samples_of(case: Case, repeat: int) -> int:
+    """Return how many samples are taken of a case: slow ones take fewer than are asked for."""
+    return min(repeat, case.repeat or repeat)
 
 
 @contextmanager
@@ -162,7 +166,7 @@ def run_suite(
 
     Args:
         name: Which suite.
-        repeat: Samples of each case that does not say otherwise.
+        repeat: Samples of each case; slow ones take fewer.
         warmup: Calls before the first sample.
         console: Where progress is shown.
         runs: How long the sweeps of the suite `orchestration` are.
@@ -171,7 +175,7 @@ def run_suite(
         ConfigurationError: there is no such suite, or it has no sweeps.
     """
     groups = _groups(name, runs)
-    total = sum(case.repeat or repeat for group in groups for case in group.cases)
+    total = sum(samples_of(case, repeat) for group in groups for case in group.cases)
     results: list[Result] = []
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task(name, total=total)

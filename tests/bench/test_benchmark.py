@@ -78,6 +78,13 @@ def test_cases_of_a_group_are_measured_in_turn_after_their_warm_up():
     assert row["peak_rss_mb"] > 10
 
 
+def test_slow_case_takes_fewer_samples_and_never_more_than_are_asked_for() -> None:
+    case = counting("a", 0.001, [], repeat=2)
+    for asked, taken in ((1, 1), (2, 2), (5, 2)):
+        (result,) = measure(Group((case,)), repeat=asked, warmup=0, tick=lambda: None)
+        assert len(result.samples) == taken
+
+
 def test_a_real_step_is_timed_per_node():
     case = Case("tiny", "µs", stepping(network(70, 5), steps=2, per=70, settled=1), scale=1e6)
     (result,) = measure(Group((case,)), repeat=2, warmup=0, tick=lambda: None)

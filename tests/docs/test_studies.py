@@ -18,7 +18,11 @@ FOLDER = ROOT / "docs" / "studies"
 
 
 @pytest.mark.parametrize("name", studies.STUDIES)
-def test_page_belongs_to_its_preset(name: str) -> None:
+def test_page_belongs_to_its_preset(
+    name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name == "nsl_kdd":
+        monkeypatch.setenv("QUORUMLAB_DATA", str(request.getfixturevalue("data_folder")))
     config, points = compose_experiment([f"+study={name}"])
     page = (FOLDER / f"{name}.md").read_text("utf-8")
     (key,) = re.findall(r"<!-- study: ([0-9a-f]{64}) -->", page)
