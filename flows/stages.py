@@ -5,20 +5,17 @@ Who carries them out, and where they can be watched, is the orchestrator's: see 
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import count
-from pathlib import Path
-from typing import Any
 
 from flows.bench import Bench, Outcome, open_bench
 from flows.orchestrators import Orchestrator
 from flows.search import is_optimisation
 from flows.shards import execute_shards
-from flows.show_optimisation import PLOT, write_optimisation
 from flows.trials import found_by
+from flows.write_files import write_files
 from sim_core.comparison.report import Question, Report, compare
 from sim_core.comparison.verdicts import SmallestEffect
 from sim_core.config import ExperimentConfig
@@ -31,18 +28,16 @@ from sim_core.ledger.report import (
     EXPECTATIONS,
     ValidationReport,
     finished_runs,
-    render_html,
     validate_in_sql,
 )
 from sim_core.ledger.validated import changed_runs
 from sim_core.plan import Point
 from sim_core.results import MAIN_METRICS, Execution, Findings, collect_findings
 from sim_core.simulate import RunSpec
-from sim_core.workspace import write_whole
 from tasks.executors import Executor, open_executor
-from tasks.made_files import RECORD, MadeFiles
+from tasks.made_files import RECORD
 from tasks.sample_resources import ResourceSampler
-from tasks.write_results import renew_queues, write_results, write_tables
+from tasks.write_results import renew_queues
 
 MOST_COMPARED = 2_000
 """Comparisons at the end of an experiment: some seconds."""
@@ -78,7 +73,7 @@ def carry_out(
             outcome = conclude(bench, executions, report)
             bench.queues["telemetry"] = sampler.counts
             is_new = orchestrator.stage(
-                "write-results", lambda: write(bench, outcome, report, orchestrator)
+                "write-results", lambda: write_files(bench, outcome, report, orchestrator)
             )
         orchestrator.stage(
             "publish", lambda: publish(bench, outcome, sampler, orchestrator, is_new=is_new)
@@ -229,83 +224,6 @@ def compared(bench: Bench, findings: Findings) -> Report | None:
         return compare(findings.records, findings.labels, question)
 
 
-def write(
-    bench: Bench, outcome: Outcome, report: ValidationReport | None, orchestrator: Orchestrator
-) -> bool:
-    """Write files and plots, and show the results where the orchestrator has a place for them.
-
-    Return whether tables, plots and page are new; they stay where they would become the same.
-    """
-    bench.expect_experiment()
-    with bench.stage("write", "writing results"):
-        reach("write.begin")
-        findings = outcome.findings
-        write_results(
-            bench.folder,
-            bench.config,
-            findings,
-            name=outcome.name,
-            key=outcome.key,
-            state=outcome.state,
-            counts=outcome.counts,
-            wall_seconds=outcome.wall_seconds,
-            environment=outcome.environment,
-            validation=outcome.validation,
-            queues=bench.queues,
-            adjustments=bench.adjustments,
-            comparison=outcome.comparison,
-        )
-        if outcome.optimisation is not None:
-            write_optimisation(bench, outcome.optimisation)
-        if report is not None:
-            write_whole(bench.folder / "validation.json", json.dumps(report.to_json(), indent=2))
-            write_whole(bench.folder / "validation.html", render_html(report, outcome.name))
-        made = MadeFiles(bench.folder, origin_of_files(bench, outcome))
-        is_new = not made.are_current()
-        if is_new:
-            made.note(make_files(bench, outcome))
-        orchestrator.show_results(outcome.name, findings, outcome.comparison)
-    return is_new
-
-
-def origin_of_files(bench: Bench, outcome: Outcome) -> dict[str, Any]:
-    """Return what tables, plots and the page are made of, besides steps, which heads tell."""
-    return {
-        "experiment": outcome.name,
-        "config": bench.config.model_dump(mode="json"),
-        "points": outcome.findings.point_descriptions,
-        "runs": [
-            [r.run_id, r.state, r.horizon, r.ledger_head, r.ledger_rows, r.metrics, r.error]
-            for r in outcome.findings.records
-        ],
-        "environment": outcome.environment,
-        "validation": outcome.validation,
-    }
-
-
-def make_files(bench: Bench, outcome: Outcome) -> list[Path]:
-    """Make what takes time: tables, plots, and the page; return the files."""
-    findings, plots = outcome.findings, bench.folder / "plots"
-    files: list[Path] = []
-    if bench.config.output.tables:
-        files += write_tables(bench.folder, findings)
-    if bench.config.output.plots:
-        from tasks.draw_plots import draw_all
-
-        files += draw_all(findings.steps, findings.records, findings.points, plots)
-        if outcome.optimisation is not None:
-            from tasks.draw_optimisation import draw_optimisation
-
-            files.append(draw_optimisation(outcome.optimisation, plots / PLOT))
-    if bench.page is not None:
-        from flows.report import subject_of_outcome
-        from tasks.write_report import write_report
-
-        subject = subject_of_outcome(bench, outcome)
-        files += write_report(subject, bench.page, plots if bench.config.output.plots else None)
-    return files
-
-
 def publish(
     bench: Bench,
     outcome: Outcome,
@@ -321,34 +239,31 @@ def publish(
     if bench.config.tracking.kind == "off":
         return
     bench.expect_experiment()
-    from tasks.track_mlflow import holds_experiment, publish_experiment
+    from tasks.track_mlflow import Publication, is_published, publish_experiment
 
-    validation, findings = outcome.validation, outcome.findings
-    verdict = None if validation is None else validation["success"]
-    folder, name, key = bench.workspace.folder, outcome.name, outcome.key
-    runs, points, comparison = findings.records, findings.points, outcome.comparison
-    config = bench.config
+    findings, validation = outcome.findings, outcome.validation
+    publication = Publication(
+        bench.config,
+        outcome.name,
+        outcome.key,
+        findings.records,
+        findings.points,
+        bench.workspace.folder,
+        None if validation is None else validation["success"],
+        outcome.comparison,
+    )
     try:
         with bench.stage("publish", "publishing to MLflow"):
             reach("publish.begin")
-            if not is_new and holds_experiment(
-                config, name, key, runs, points, folder, verdict, comparison
-            ):
+            if not is_new and is_published(publication):
                 return
             files = (path for path in bench.folder.rglob("*") if path.name != RECORD)
             publish_experiment(
                 bench.ledger,
-                config,
-                name,
-                key,
-                runs,
-                points,
+                publication,
                 findings.steps,
                 sampler.samples,
                 sorted(path for path in files if path.is_file()),
-                folder,
-                validation_success=verdict,
-                comparison=comparison,
                 tell_counts=lambda counts: bench.queues.update(publication=counts),
             )
     except Unavailable as error:

@@ -55,53 +55,78 @@ RUNS_AT_ONCE = 50
 MOST_LETTERS = 2 * RUNS_AT_ONCE
 """Runs that are ready and wait for MLflow."""
 MOST_LETTER_BYTES = 64 * 1024 * 1024
-VERDICTS = {None: "off", True: "passed", False: "failed"}
-"""What is said of the validation."""
 POINT_BYTES = 200
 """Of a point of a curve, as measured."""
 
 
+@dataclass(frozen=True)
+class Publication:
+    """What there is to publish of an experiment, but for its steps."""
+
+    config: ExperimentConfig
+    """With where to publish."""
+    name: str
+    key: str
+    """Of its content."""
+    records: Sequence[RunRecord]
+    """All of its runs."""
+    points: Sequence[Mapping[str, Interval]]
+    """Intervals of each point."""
+    workspace: Path
+    """Folder of everything that is kept."""
+    validation_success: bool | None
+    """The verdict of the validation; None without any."""
+    comparison: Report | None = None
+    """What distinguishes the points."""
+
+    @property
+    def verdict(self) -> str:
+        """What is said of the validation."""
+        return {None: "off", True: "passed", False: "failed"}[self.validation_success]
+
+    @property
+    def ended(self) -> list[RunRecord]:
+        """Runs that are finished, failed or quarantined; others wait until they are."""
+        return [record for record in self.records if record.state in PUBLISHED_STATES]
+
+    def parent(self) -> Content:
+        """Return what the parent run is to hold."""
+        return parent_content(
+            self.name, self.key, self.records, self.points, self.verdict, self.comparison
+        )
+
+    def child(self, record: RunRecord, parent: str) -> Content:
+        """Return what the child of a run is to hold."""
+        return child_content(record, self.name, parent, self.verdict)
+
+
 def publish_experiment(
     ledger: Ledger,
-    config: ExperimentConfig,
-    name: str,
-    key: str,
-    records: Sequence[RunRecord],
-    points: Sequence[Mapping[str, Interval]],
+    publication: Publication,
     steps: pd.DataFrame,
-    samples: Sequence[Sample],
-    artifacts: Sequence[Path],
-    workspace: Path,
-    validation_success: bool | None,  # noqa: FBT001 - a verdict, None without validation
-    comparison: Report | None = None,
+    samples: Sequence[Sample] = (),
+    artifacts: Sequence[Path] = (),
     tell_counts: Callable[[QueueCounts], None] = lambda _: None,
 ) -> dict[str, str]:
     """Publish an experiment and return the MLflow run of each published run, by run key.
 
-    Runs that are neither finished, failed nor quarantined wait until they are. What is there
-    already stays as it is; what contradicts the ledger (an experiment that has grown, a run that
-    was quarantined since) is deleted and made again, because MLflow changes no parameters and
-    forgets no metrics.
+    What is there already stays as it is; what contradicts the ledger (an experiment that has grown,
+    a run that was quarantined since) is deleted and made again, because MLflow changes no
+    parameters and forgets no metrics.
 
     Args:
         ledger: Where it is noted that a run is published.
-        config: The experiment's configuration, with where to publish.
-        name: The experiment's name.
-        key: Key of its content.
-        records: All of its runs.
-        points: Intervals of each point.
+        publication: What to publish.
         steps: Frame of `sim_core.results.steps_frame`.
         samples: What machine and processes did meanwhile.
         artifacts: Files and folders to keep with the parent run.
-        workspace: Folder of everything that is kept.
-        validation_success: The verdict of the validation.
-        comparison: What distinguishes the points.
         tell_counts: Is told how many runs went through the queue, even where publishing fails.
 
     Raises:
         Unavailable: MLflow does not answer, or refuses; publishing again goes on from there.
         ConfigurationError: no address of an MLflow server is given.
     """
+    config, workspace = publication.config, publication.workspace
     if config.tracking.kind == "off":
         return {}
     address = tracking_address(config.tracking, workspace)
@@ -111,10 +136,9 @@ def publish_experiment(
         connected(address, workspace, config.tracking) as client,
         sparing_garbage_collection(),
     ):
-        outbox = Outbox(client, find_experiment(client, config, workspace), name)
+        outbox = Outbox(client, find_experiment(client, config, workspace), publication.name)
         post = Post(ledger, outbox, run_table(config.tracking, workspace))
-        verdict = VERDICTS[validation_success]
-        about = parent_content(name, key, records, points, verdict, comparison)
+        about = publication.parent()
         if samples:
             about = replace(about, end_ms=max(about.end_ms, samples[-1].timestamp_ms))
         parent = outbox.adopt_or_create(about, "")
@@ -123,7 +147,7 @@ def publish_experiment(
             items=MOST_LETTERS, n_bytes=MOST_LETTER_BYTES
         )
         try:
-            children = post.publish(letters(records, steps, name, parent.run, verdict), queue)
+            children = post.publish(letters(publication, steps, parent.run), queue)
         finally:
             tell_counts(queue.counts)
         outbox.add_samples(parent.run, samples)
@@ -133,32 +157,21 @@ def publish_experiment(
     return children
 
 
-def holds_experiment(
-    config: ExperimentConfig,
-    name: str,
-    key: str,
-    records: Sequence[RunRecord],
-    points: Sequence[Mapping[str, Interval]],
-    workspace: Path,
-    validation_success: bool | None,  # noqa: FBT001 - a verdict, None without validation
-    comparison: Report | None = None,
-) -> bool:
+def is_published(publication: Publication) -> bool:
     """Return whether the workspace's own MLflow holds just what publishing would leave there.
 
-    MLflow itself, which takes seconds to import, is not asked. The arguments are those of
-    `publish_experiment`. Where there is doubt, the answer is no.
+    MLflow itself, which takes seconds to import, is not asked. Where there is doubt, the answer is
+    no.
     """
-    verdict = VERDICTS[validation_success]
-    ended = [record for record in records if record.state in PUBLISHED_STATES]
-    abouts = [("", parent_content(name, key, records, points, verdict, comparison))]
-    abouts += [(r.run_id, child_content(r, name, "", verdict)) for r in ended]
+    abouts = [("", publication.parent())]
+    abouts += [(record.run_id, publication.child(record, "")) for record in publication.ended]
     wanted = sorted((k, a.status, a.all_tags()["quorumlab.content"]) for k, a in abouts)
     try:
-        table = run_table(config.tracking, workspace)
+        table = run_table(publication.config.tracking, publication.workspace)
         return (
             table is not None
-            and all(record.published for record in ended)
-            and table.contents(name) == wanted
+            and all(record.published for record in publication.ended)
+            and table.contents(publication.name) == wanted
         )
     except sqlite3.Error:
         return False
@@ -178,29 +191,23 @@ class Letter:
         return curve_points(self.columns, self.about.start_ms) if self.columns else []
 
 
-def letters(
-    records: Sequence[RunRecord], steps: pd.DataFrame, name: str, parent: str, verdict: str
-) -> Iterator[Letter]:
+def letters(publication: Publication, steps: pd.DataFrame, parent: str) -> Iterator[Letter]:
     """Yield what is ready to be published of an experiment.
 
     Args:
-        records: The experiment's runs.
+        publication: The experiment.
         steps: Frame of `sim_core.results.steps_frame`.
-        name: The experiment's name.
         parent: Its MLflow run.
-        verdict: Of the validation.
     """
     places = steps.groupby("run_id", sort=False).indices
     columns = {column: steps[column].to_numpy() for column in ("step", *CURVES.values())}
     nowhere = np.array([], dtype=int)
-    for record in records:
-        if record.state not in PUBLISHED_STATES:
-            continue
+    for record in publication.ended:
         mine: dict[str, Any] = {}
         if record.state != "quarantined":
             rows = places.get(record.run_id, nowhere)
             mine = {column: values[rows] for column, values in columns.items()}
-        yield Letter(record, child_content(record, name, parent, verdict), mine)
+        yield Letter(record, publication.child(record, parent), mine)
 
 
 class Post:

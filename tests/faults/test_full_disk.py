@@ -14,7 +14,7 @@ from tests.program import Program
 
 pytestmark = pytest.mark.faults
 WORDS = ("orchestrator=none", "validation.engine=sql")
-SIZES = ["64k", "300k", "800k", "1500k", "2500k", "3000k", "3500k", "4000k"]
+SIZES = ["64k", "300k", "800k", "1500k", "2500k", "3000k", "3500k"]
 """From no room for a ledger to none for MLflow's files."""
 
 

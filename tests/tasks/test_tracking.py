@@ -33,7 +33,12 @@ from tasks.mlflow_content import CURVES, LONGEST_PARAM, curve_points, flat_param
 from tasks.mlflow_rows import RunTable
 from tasks.mlflow_store import prepare_store, run_table, tracking_address
 from tasks.sample_resources import ResourceSample
-from tasks.track_mlflow import delete_published, holds_experiment, publish_experiment
+from tasks.track_mlflow import (
+    Publication,
+    delete_published,
+    is_published,
+    publish_experiment,
+)
 
 STEPS = 10
 PARENT = "mlflow.parentRunId"
@@ -99,32 +104,33 @@ class Workbench:
     def findings(self) -> Findings:
         return collect_findings(self.ledger, "mine")
 
-    def publish(self, config: ExperimentConfig | None = None, **changes: Any) -> dict[str, str]:
+    def publication(self, config: ExperimentConfig | None = None) -> Publication:
         found = self.findings
-        arguments: dict[str, Any] = {
-            "records": found.records,
-            "points": found.points,
-            "steps": found.steps,
-            "samples": [],
-            "artifacts": [],
-            "workspace": self.folder,
-            "validation_success": True,
-            "comparison": compare(found.records, found.labels, Question()),
-        }
-        return publish_experiment(
-            self.ledger,
+        comparison = compare(found.records, found.labels, Question())
+        return Publication(
             config or self.config,
             self.plan.name,
             self.plan.key,
-            **(arguments | changes),
+            found.records,
+            found.points,
+            self.folder,
+            validation_success=True,
+            comparison=comparison,
         )
+
+    def publish(
+        self,
+        config: ExperimentConfig | None = None,
+        changes: dict[str, Any] | None = None,
+        **more: Any,
+    ) -> dict[str, str]:
+        """Publish the experiment, or what it would be with changes."""
+        publication = dataclasses.replace(self.publication(config), **(changes or {}))
+        return publish_experiment(self.ledger, publication, self.findings.steps, **more)
 
     def holds(self) -> bool:
         """Return whether it is known that MLflow has all of it, without asking MLflow."""
-        found = self.findings
-        comparison = compare(found.records, found.labels, Question())
-        about = self.config, self.plan.name, self.plan.key, found.records, found.points
-        return holds_experiment(*about, self.folder, True, comparison)
+        return is_published(self.publication())
 
     def sql(self, statement: str) -> None:
         with self.ledger.engine.begin() as connection:
@@ -433,8 +439,8 @@ def test_data_files_are_inputs_of_the_runs_that_read_them(
         dataclasses.replace(r, config={**r.config, "data": [train, test] if i < 2 else [test]})
         for i, r in enumerate(bench.findings.records)
     ]
-    ids = bench.publish(records=records)
-    assert bench.publish(records=records) == ids
+    ids = bench.publish(changes={"records": records})
+    assert bench.publish(changes={"records": records}) == ids
     found = {
         run.info.run_name: {
             (use.dataset.name, use.dataset.digest, use.dataset.source): use.tags[0].value
@@ -710,7 +716,7 @@ def test_a_quarantined_run_loses_its_metrics(bench: Workbench) -> None:
     ids = bench.publish()
     record = bench.findings.records[1]
     bench.ledger.quarantine({record.run_id: "a vote too many"})
-    assert bench.publish(validation_success=False)[record.run_id] != ids[record.run_id]
+    assert bench.publish(changes={"validation_success": False})[record.run_id] != ids[record.run_id]
     runs = bench.snapshot()
     assert runs["honest / 1"]["status"] == "FAILED"
     assert runs["honest / 1"]["tags"]["quorumlab.state"] == "quarantined"
@@ -727,7 +733,7 @@ def test_figures_of_the_clock_alone_change_nothing(bench: Workbench) -> None:
     records = [dataclasses.replace(r, claimed_at=r.claimed_at + 9) for r in bench.findings.records]
     for record in records:
         record.metrics["cpu_seconds"] = 99.0
-    assert bench.publish(records=records) == ids
+    assert bench.publish(changes={"records": records}) == ids
     assert bench.snapshot() == before
 
 

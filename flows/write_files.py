@@ -1,0 +1,93 @@
+"""Writing the files of an experiment: what is said of this command always, what takes time when it is new."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from flows.bench import Bench, Outcome
+from flows.orchestrators import Orchestrator
+from flows.show_optimisation import PLOT, write_optimisation
+from sim_core.faultpoints import reach
+from sim_core.ledger.report import ValidationReport, render_html
+from sim_core.workspace import write_whole
+from tasks.made_files import MadeFiles
+from tasks.write_results import write_results, write_tables
+
+
+def write_files(
+    bench: Bench, outcome: Outcome, report: ValidationReport | None, orchestrator: Orchestrator
+) -> bool:
+    """Write files and plots, and show the results where the orchestrator has a place for them.
+
+    Return whether tables, plots and page are new; they stay where they would become the same.
+    """
+    bench.expect_experiment()
+    with bench.stage("write", "writing results"):
+        reach("write.begin")
+        findings = outcome.findings
+        write_results(
+            bench.folder,
+            bench.config,
+            findings,
+            name=outcome.name,
+            key=outcome.key,
+            state=outcome.state,
+            counts=outcome.counts,
+            wall_seconds=outcome.wall_seconds,
+            environment=outcome.environment,
+            validation=outcome.validation,
+            queues=bench.queues,
+            adjustments=bench.adjustments,
+            comparison=outcome.comparison,
+        )
+        if outcome.optimisation is not None:
+            write_optimisation(bench, outcome.optimisation)
+        if report is not None:
+            write_whole(bench.folder / "validation.json", json.dumps(report.to_json(), indent=2))
+            write_whole(bench.folder / "validation.html", render_html(report, outcome.name))
+        made = MadeFiles(bench.folder, origin_of_files(bench, outcome))
+        is_new = not made.are_current()
+        if is_new:
+            made.note(make_files(bench, outcome))
+        orchestrator.show_results(outcome.name, findings, outcome.comparison)
+    return is_new
+
+
+def origin_of_files(bench: Bench, outcome: Outcome) -> dict[str, Any]:
+    """Return what tables, plots and the page are made of, besides steps, which heads tell."""
+    return {
+        "experiment": outcome.name,
+        "config": bench.config.model_dump(mode="json"),
+        "points": outcome.findings.point_descriptions,
+        "runs": [
+            [r.run_id, r.state, r.horizon, r.ledger_head, r.ledger_rows, r.metrics, r.error]
+            for r in outcome.findings.records
+        ],
+        "environment": outcome.environment,
+        "validation": outcome.validation,
+    }
+
+
+def make_files(bench: Bench, outcome: Outcome) -> list[Path]:
+    """Make what takes time: tables, plots, and the page; return the files."""
+    findings, plots = outcome.findings, bench.folder / "plots"
+    files: list[Path] = []
+    if bench.config.output.tables:
+        files += write_tables(bench.folder, findings)
+    if bench.config.output.plots:
+        from tasks.draw_plots import draw_all
+
+        files += draw_all(findings.steps, findings.records, findings.points, plots)
+        if outcome.optimisation is not None:
+            from tasks.draw_optimisation import draw_optimisation
+
+            files.append(draw_optimisation(outcome.optimisation, plots / PLOT))
+    if bench.page is not None:
+        from flows.report import subject_of_outcome
+        from tasks.write_report import write_report
+
+        subject = subject_of_outcome(bench, outcome)
+        files += write_report(subject, bench.page, plots if bench.config.output.plots else None)
+    return files
