@@ -48,11 +48,11 @@ def write_files(
             write_whole(bench.folder / "validation.json", json.dumps(report.to_json(), indent=2))
             write_whole(bench.folder / "validation.html", render_html(report, outcome.name))
         made = MadeFiles(bench.folder, origin_of_files(bench, outcome))
-        is_new = not made.are_current()
-        if is_new:
-            made.note(make_files(bench, outcome))
+        files = [] if made.are_current() else make_files(bench, outcome)
+        if files:
+            made.note(files)
         orchestrator.show_results(outcome.name, findings, outcome.comparison)
-    return is_new
+    return bool(files)
 
 
 def origin_of_files(bench: Bench, outcome: Outcome) -> dict[str, Any]:

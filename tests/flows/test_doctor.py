@@ -168,7 +168,7 @@ def test_older_schema_is_told_and_not_upgraded(tmp_path: Path) -> None:
         database.execute("PRAGMA user_version = 2")
         database.commit()
     found = by_name(examine_ledger(workspace))["schema of the ledger"]
-    assert (found.state, found.found) == ("warn", "2, this program's is 3")
+    assert (found.state, found.found) == ("warn", "2, this program's is 4")
     with closing(sqlite3.connect(workspace.database)) as database:
         assert database.execute("PRAGMA user_version").fetchone() == (2,)
 
