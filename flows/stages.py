@@ -35,7 +35,7 @@ from sim_core.plan import Point
 from sim_core.results import MAIN_METRICS, Execution, Findings, collect_findings
 from sim_core.simulate import RunSpec
 from tasks.executors import Executor, open_executor
-from tasks.made_files import RECORD
+from tasks.made_files import RECORD, MadeFiles
 from tasks.sample_resources import ResourceSampler
 from tasks.write_results import renew_queues
 
@@ -72,12 +72,10 @@ def carry_out(
             report = orchestrator.stage("validate", lambda: validate(bench, orchestrator))
             outcome = conclude(bench, executions, report)
             bench.queues["telemetry"] = sampler.counts
-            is_new = orchestrator.stage(
+            made = orchestrator.stage(
                 "write-results", lambda: write_files(bench, outcome, report, orchestrator)
             )
-        orchestrator.stage(
-            "publish", lambda: publish(bench, outcome, sampler, orchestrator, is_new=is_new)
-        )
+        orchestrator.stage("publish", lambda: publish(bench, outcome, sampler, made, orchestrator))
         bench.tell_figures(orchestrator.log)
         bench.spectator.finished(outcome, bench)
     if outcome.state != "finished":
@@ -228,15 +226,16 @@ def publish(
     bench: Bench,
     outcome: Outcome,
     sampler: ResourceSampler,
+    made: MadeFiles,
     orchestrator: Orchestrator,
-    *,
-    is_new: bool = True,
 ) -> None:
     """Publish to MLflow; where it is away, say so, and publish with the next command.
 
-    Where no file is new, and MLflow has all of it already, nothing is published again.
+    Where no file is new, and MLflow has all of it already, nothing is published again. Files are
+    noted as made when MLflow has them: until then each command makes and uploads them.
     """
     if bench.config.tracking.kind == "off":
+        made.note()
         return
     bench.expect_experiment()
     from tasks.track_mlflow import Publication, is_published, publish_experiment
@@ -255,7 +254,7 @@ def publish(
     try:
         with bench.stage("publish", "publishing to MLflow"):
             reach("publish.begin")
-            if not is_new and is_published(publication):
+            if not made.new and is_published(publication):
                 return
             files = (path for path in bench.folder.rglob("*") if path.name != RECORD)
             publish_experiment(
@@ -266,6 +265,7 @@ def publish(
                 sorted(path for path in files if path.is_file()),
                 tell_counts=lambda counts: bench.queues.update(publication=counts),
             )
+            made.note()
     except Unavailable as error:
         bench.spectator.warn(str(error))
         orchestrator.log.warning("%s", error)

@@ -18,10 +18,11 @@ from tasks.write_results import write_results, write_tables
 
 def write_files(
     bench: Bench, outcome: Outcome, report: ValidationReport | None, orchestrator: Orchestrator
-) -> bool:
+) -> MadeFiles:
     """Write files and plots, and show the results where the orchestrator has a place for them.
 
-    Return whether tables, plots and page are new; they stay where they would become the same.
+    Tables, plots and page stay where they would become the same; what is new of them is noted by
+    whoever has published it.
     """
     bench.expect_experiment()
     with bench.stage("write", "writing results"):
@@ -48,11 +49,10 @@ def write_files(
             write_whole(bench.folder / "validation.json", json.dumps(report.to_json(), indent=2))
             write_whole(bench.folder / "validation.html", render_html(report, outcome.name))
         made = MadeFiles(bench.folder, origin_of_files(bench, outcome))
-        files = [] if made.are_current() else make_files(bench, outcome)
-        if files:
-            made.note(files)
+        if not made.are_current():
+            made.new = make_files(bench, outcome)
         orchestrator.show_results(outcome.name, findings, outcome.comparison)
-    return bool(files)
+    return made
 
 
 def origin_of_files(bench: Bench, outcome: Outcome) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -26,6 +25,8 @@ class MadeFiles:
         """Files of this folder are made of `origin`, which JSON can say, by this very program."""
         self._folder = folder
         self._origin = content_hash([program_version(), origin])
+        self.new: list[Path] = []
+        """Files that have been made again and are not noted yet."""
 
     def are_current(self) -> bool:
         """Return whether the files are there, untouched, and made of the same."""
@@ -37,9 +38,11 @@ class MadeFiles:
         found = {name: _stamp(self._folder / name) for name in files}
         return bool(made_of == self._origin and files and found == files)
 
-    def note(self, files: Iterable[Path]) -> None:
-        """Note which files have been made."""
-        stamps = {str(path.relative_to(self._folder)): _stamp(path) for path in files}
+    def note(self) -> None:
+        """Note what is new: it has come wherever it had to, and need not be made again."""
+        if not self.new:
+            return
+        stamps = {str(path.relative_to(self._folder)): _stamp(path) for path in self.new}
         record = {"made_of": self._origin, "files": stamps}
         write_whole(self._folder / RECORD, json.dumps(record, indent=2) + "\n")
 

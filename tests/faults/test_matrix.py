@@ -153,6 +153,25 @@ def test_driver_that_is_killed_while_it_tells_a_server_goes_on(
 
 
 @faults
+@pytest.mark.parametrize("point", ["begin:1", "artifact:4", "artifact:9"])
+def test_pictures_that_were_made_and_not_uploaded_are_uploaded_by_the_next_start(
+    program: Program, point: str
+) -> None:
+    """Row 18: MLflow has all runs already, and lacks files that a later command has made."""
+    first = program.run(*command(program), "output.plots=false", "output.tables=false")
+    assert first.returncode == 0, first.stderr
+    assert ended(start_with(program, f"publish.{point}:kill"))[0] == -signal.SIGKILL
+    again = program.run(*command(program))
+    assert again.returncode == 0, again.stdout + again.stderr
+    folder = program.workspace / "experiments" / "matrix"
+    made = [*folder.rglob("*.png"), *folder.glob("*.parquet"), *folder.glob("*.csv")]
+    assert len(made) > 5
+    uploaded = {path.name: path for path in (program.workspace / "mlartifacts").rglob("*.*")}
+    for path in made:
+        assert uploaded[path.name].read_bytes() == path.read_bytes(), path.name
+
+
+@faults
 def test_driver_that_is_killed_again_and_again_goes_on(
     program: Program, undisturbed: End, tmp_path: Path
 ) -> None:

@@ -20,7 +20,9 @@ def made(tmp_path: Path) -> Path:
     for file in files:
         file.parent.mkdir(exist_ok=True)
         file.write_text(file.name)
-    MadeFiles(tmp_path, ORIGIN).note(files)
+    record = MadeFiles(tmp_path, ORIGIN)
+    record.new = files
+    record.note()
     return tmp_path
 
 
@@ -78,5 +80,5 @@ def test_a_record_that_says_nothing_is_none(made: Path, content: str) -> None:
 def test_without_files_nothing_is_current(tmp_path: Path) -> None:
     made = MadeFiles(tmp_path, ORIGIN)
     assert not made.are_current()
-    made.note([])
+    made.note()
     assert not made.are_current()
