@@ -11,6 +11,7 @@ from typing import Any
 
 from flows.bench import Bench
 from flows.orchestrators import Orchestrator
+from flows.validate import EarlyValidation
 from sim_core.errors import WorkerDied
 from sim_core.forks import in_families
 from sim_core.ledger.writer import LedgerWriter
@@ -65,9 +66,13 @@ def next_shard(waiting: deque[Shard], most_runs: int) -> Shard:
 
 
 def execute_shards(
-    bench: Bench, runs: Sequence[RunSpec], executor: Executor, orchestrator: Orchestrator
+    bench: Bench,
+    runs: Sequence[RunSpec],
+    executor: Executor,
+    orchestrator: Orchestrator,
+    validation: EarlyValidation | None = None,
 ) -> dict[str, Execution]:
-    """Execute runs and return what was done for each of them.
+    """Execute runs and return what was done for each of them; tell validation which are finished.
 
     Raises:
         Interrupted: another driver has claimed a run.
@@ -77,7 +82,8 @@ def execute_shards(
     with LedgerWriter(
         bench.ledger, segments=settings.segments_at_once, flush_seconds=settings.flush_seconds
     ) as writer:
-        executions = _execute(bench, runs, executor, orchestrator, writer)
+        count = ProgressCount(bench, validation)
+        executions = _execute(bench, runs, executor, orchestrator, writer, count)
     bench.queues["ledger"] = writer.counts
     return executions
 
@@ -88,8 +94,8 @@ def _execute(
     executor: Executor,
     orchestrator: Orchestrator,
     writer: LedgerWriter,
+    count: ProgressCount,
 ) -> dict[str, Execution]:
-    count = ProgressCount(bench)
     workbench = Workbench(
         bench.ledger,
         writer,
@@ -146,14 +152,19 @@ def _await_the_rest(running: set[Any]) -> None:
 class ProgressCount:
     """Counts committed steps, and passes on what shards report."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: Bench, validation: EarlyValidation | None) -> None:
         """Start with what is committed already."""
         self.steps = 0
-        self._spectator = bench.spectator
-        self.committed = self._committed
-        self.ended = bench.spectator.ended
+        self._spectator, self._validation = bench.spectator, validation
         self.warn = bench.spectator.warn
 
-    def _committed(self, run_key: str, steps: int) -> None:
+    def committed(self, run_key: str, steps: int) -> None:
+        """Count steps of a run, and pass them on."""
         self.steps += steps
         self._spectator.committed(run_key, steps)
+
+    def ended(self, run_key: str, error: str | None) -> None:
+        """Pass on that a run has ended."""
+        self._spectator.ended(run_key, error)
+        if error is None and self._validation is not None:
+            self._validation.ended(run_key)

@@ -15,22 +15,16 @@ from flows.orchestrators import Orchestrator
 from flows.search import is_optimisation
 from flows.shards import execute_shards
 from flows.trials import found_by
+from flows.validate import EarlyValidation, validate
 from flows.write_files import write_files
 from sim_core.comparison.report import Question, Report, compare
 from sim_core.comparison.verdicts import SmallestEffect
 from sim_core.config import ExperimentConfig
 from sim_core.config.design import SampledDesign
-from sim_core.error_table import Trouble
 from sim_core.errors import RunFailed, Unavailable
 from sim_core.faultpoints import reach
 from sim_core.ledger.garbage import remove_garbage
-from sim_core.ledger.report import (
-    EXPECTATIONS,
-    ValidationReport,
-    finished_runs,
-    validate_in_sql,
-)
-from sim_core.ledger.validated import changed_runs
+from sim_core.ledger.report import ValidationReport
 from sim_core.plan import Point
 from sim_core.results import MAIN_METRICS, Execution, Findings, collect_findings
 from sim_core.simulate import RunSpec
@@ -91,15 +85,18 @@ def simulate(bench: Bench, orchestrator: Orchestrator, *, execute: bool) -> dict
     executions: dict[str, Execution] = {}
     with ExitStack() as stack:
         executor: Executor | None = None
+        validation: EarlyValidation | None = None
         for number in count(1):
             runs = bench.missing_runs() if execute else []
             bench.spectator.planned(bench.plan, bench.committed_steps())
             if runs and executor is None:
                 with bench.stage("executor", f"starting {bench.config.executor.kind}"):
                     executor = stack.enter_context(open_executor(bench.config.executor))
+                if bench.config.validation.mode != "off" and not executor.dies_with_driver:
+                    validation = stack.enter_context(EarlyValidation(bench, orchestrator.log))
             if runs and executor is not None:
                 with bench.stage("simulate", describe_round(number, runs)):
-                    executions |= execute_shards(bench, runs, executor, orchestrator)
+                    executions |= execute_shards(bench, runs, executor, orchestrator, validation)
             if not execute or not bench.grow():
                 break
     return executions
@@ -112,53 +109,6 @@ def describe_round(number: int, runs: Sequence[RunSpec]) -> str:
     points = len({id(run.config) for run in runs})
     where = "1 point" if points == 1 else f"{points} points"
     return f"simulating, round {number}: {len(runs)} runs more at {where}"
-
-
-def validate(bench: Bench, orchestrator: Orchestrator) -> ValidationReport | None:
-    """Validate the ledger of all finished runs; quarantine those that break the protocol."""
-    if bench.config.validation.mode == "off":
-        return None
-    bench.expect_experiment()
-    with bench.stage("validate", "validating the ledger"):
-        reach("validate.begin")
-        report = _validated(bench)
-    reasons = {
-        failure.run_id: f"{failure.expectation}: {failure.detail}"
-        for failure in reversed(report.failed)
-    }
-    for failure in report.failed:
-        orchestrator.log.error(
-            "%s",
-            Trouble.VALIDATION_REFUSED.tell(
-                run=failure.run_id[:12], rule=failure.expectation, detail=failure.detail
-            ),
-        )
-    reach("validate.end")
-    if bench.config.validation.mode == "strict":
-        bench.ledger.quarantine(reasons)
-        bench.ledger.release(bench.plan.name, broken=reasons)
-    return report
-
-
-def _validated(bench: Bench) -> ValidationReport:
-    """Validate what has changed since it was found valid, and note what is valid now."""
-    finished = finished_runs(bench.ledger, bench.plan.name)
-    if not finished:
-        return ValidationReport(success=True, expectations=0, failed=())
-    changed = changed_runs(bench.ledger, finished)
-    runs = [run for run in finished if run["id"] in changed]
-    if not runs:
-        return ValidationReport(success=True, expectations=len(EXPECTATIONS), failed=())
-    if bench.config.validation.engine == "sql":
-        report = validate_in_sql(bench.ledger, runs)
-    else:
-        from tasks.validate_ledger import validate_runs
-
-        report = validate_runs(bench.ledger, runs)
-    broken = {failure.run_id for failure in report.failed}
-    valid = [run for run in runs if run["run_key"] not in broken]
-    bench.ledger.set_validated((r["id"], r["horizon"], changed[r["id"]]) for r in valid)
-    return report
 
 
 def conclude(

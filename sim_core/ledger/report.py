@@ -55,9 +55,9 @@ class ValidationReport:
         }
 
 
-def finished_runs(ledger: Ledger, experiment: str) -> list[Run]:
-    """Return the runs of an experiment that are finished up to their horizon."""
-    return [run for run in ledger.runs_of(experiment) if run["summary"] is not None]
+def finished_runs(ledger: Ledger, experiment: str, keys: Sequence[str] | None = None) -> list[Run]:
+    """Return the runs of an experiment, all or those with some keys, that reach their horizon."""
+    return [run for run in ledger.runs_of(experiment, keys) if run["summary"] is not None]
 
 
 def validate_in_sql(ledger: Ledger, runs: Sequence[Run]) -> ValidationReport:

@@ -228,8 +228,12 @@ class Ledger:
         statement = statement.where(EXPERIMENTS.c.name == name, EXPERIMENTS.c.state == "running")
         self._database.write(lambda connection: connection.execute(statement))
 
-    def runs_of(self, name: str) -> list[dict[str, Any]]:
+    def runs_of(self, name: str, keys: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """Return the runs of an experiment with their summaries, by point and replicate.
+
+        Args:
+            name: The experiment.
+            keys: Of the runs that are wanted, some hundreds at most; None: all.
 
         Raises:
             LedgerFailed: a row is damaged.
@@ -253,6 +257,8 @@ class Ledger:
             .where(EXPERIMENT_RUNS.c.experiment == name)
             .order_by(EXPERIMENT_RUNS.c.point, EXPERIMENT_RUNS.c.replicate)
         )
+        if keys is not None:
+            statement = statement.where(RUNS.c.run_key.in_(keys))
         with self.reading() as connection:
             return checked_runs(name, [dict(r) for r in connection.execute(statement).mappings()])
 
