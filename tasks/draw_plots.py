@@ -27,6 +27,8 @@ MOST_CURVES = len(PALETTE) * len(DASHES)
 """Curves in one plot: no two look the same."""
 MOST_ROWS = 60
 """Points in one plot of intervals."""
+LONGEST_TICK = 6
+"""Letters of a number on an axis; of longer ones there is room for two or three."""
 STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.titlesize": 11,
@@ -343,9 +345,13 @@ def _draw_panel(
     axes.set_yticks(range(len(points)), [short(label) for label in points])
     axes.set_ylim(len(points) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
-    axes.locator_params(axis="x", nbins=4)
     if words.is_share:
         axes.set_xlim(*_within_shares(axes.get_xlim()))
+    axes.ticklabel_format(axis="x", useOffset=False)  # 0.9998, not 2e-4 and "+9.996e-1" aside
+    axes.locator_params(axis="x", nbins=4)
+    told = axes.xaxis.get_major_formatter().format_ticks(axes.get_xticks())
+    if max(map(len, told), default=0) > LONGEST_TICK:
+        axes.locator_params(axis="x", nbins=2)
 
 
 def _draw_row(axes: Axes, row: int, found: Interval | None, values: Sequence[float]) -> None:
