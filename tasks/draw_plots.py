@@ -349,7 +349,7 @@ def _draw_panel(
         axes.set_xlim(*_within_shares(axes.get_xlim()))
     axes.ticklabel_format(axis="x", useOffset=False)  # 0.9998, not 2e-4 and "+9.996e-1" aside
     axes.locator_params(axis="x", nbins=4)
-    told = axes.xaxis.get_major_formatter().format_ticks(axes.get_xticks())
+    told = axes.xaxis.get_major_formatter().format_ticks(list(axes.get_xticks()))
     if max(map(len, told), default=0) > LONGEST_TICK:
         axes.locator_params(axis="x", nbins=2)
 

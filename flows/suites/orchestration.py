@@ -1,11 +1,15 @@
 """Suite `orchestration`: what a run costs beyond its bare simulation, with more and more around it.
 
-The figures are milliseconds per run of a sweep. The cases with a service of their own are whole
-programs, from the command to its end, as what they start cannot be started twice in a process.
+The figures are milliseconds per run of a sweep. A sweep has one worker process beside this one, so
+that what it takes longer than the bare simulation is what everything around it costs; how much of
+that is work, and how much goes on meanwhile, tells the sweep on one processor. The cases with a
+service of their own are whole programs, from the command to its end, as what they start cannot be
+started twice in a process.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -30,9 +34,13 @@ SHARES = (0.1, 0.2, 0.3, 0.4, 0.45)
 """Of liars: the points of the sweep."""
 SETTINGS = ("simulation.nodes=50", "simulation.steps=50", "adversary=poisoner")
 REPEAT = 3
-TUNE_NEEDS = ("fsspec", "pyarrow")
-"""Of Ray Tune, which comes with Ray. Looking for `ray.tune` itself would import Ray, and that has to
-wait until an executor has said who may talk to it."""
+OTHERS = {
+    "tune": ("flows.suites.tuned", ("fsspec", "pyarrow")),
+    "prefect_tasks": ("flows.suites.tasked", ("prefect_ray",)),
+    "ema_workbench": ("flows.suites.explored", ("ema_workbench",)),
+}
+"""Programs that carry out the same sweep by other means, and the packages that they need. Looking for
+`ray.tune` itself would import Ray, and that has to wait until an executor has said who may talk to it."""
 Opened = Callable[[], AbstractContextManager[Callable[[], float]]]
 
 
@@ -40,29 +48,37 @@ def orchestration_suite(runs: int | None = None) -> list[Group]:
     """Return the cases: a sweep bare, with everything, in part, and twice; and beside Ray Tune.
 
     Args:
-        runs: Runs of the sweeps, in place of 1,000 of most and 100 of those with Ray; in fives.
+        runs: Runs of the sweeps, in place of 1,000 of ours and 100 of the others; in fives.
     """
     many, few = runs or RUNS, runs or FEW_RUNS
+    worker = "executor=processes", "executor.num_cpus=1"
     alone = "executor=processes", "tracking=off"
     sweeps = [
         (f"bare_{many}", simulating(many)),
-        (f"sweep_{many}", sweeping(many, "executor=inline")),
-        (f"sweep_{many}_untracked", sweeping(many, "executor=inline", "tracking=off")),
-        (f"sweep_again_{many}", sweeping_again(many, "executor=inline")),
+        (f"sweep_{many}", sweeping(many, *worker)),
+        (f"sweep_{many}_untracked", sweeping(many, *worker, "tracking=off")),
+        (f"sweep_again_{many}", sweeping_again(many, *worker)),
     ]
     cores = [
-        ("one_core", sweeping(many, *alone, "executor.num_cpus=1")),
-        ("two_cores", sweeping(many, *alone, "executor.num_cpus=2")),
+        ("one_core", on_processors(1, sweeping(many, *alone, "executor.num_cpus=1"))),
+        ("two_cores", on_processors(2, sweeping(many, *alone, "executor.num_cpus=2"))),
     ]
-    programs = [(f"prefect_ray_{few}", running_program(command(few), few))]
-    if all(find_spec(package) is not None for package in TUNE_NEEDS):
-        tune = [sys.executable, "-m", "flows.suites.tuned", *words(few)]
-        programs.insert(0, (f"tune_{few}", running_program(tune, few)))
-    bare = sweeps[0][0]
+    programs = [
+        (f"program_{many}", running_program(command(many), many)),
+        (f"program_{many}_untracked", running_program(command(many, "tracking=off"), many)),
+    ]
+    others = [(f"prefect_ray_{few}", running_program(command(few), few))]
+    others += [
+        (f"{name}_{few}", running_program([sys.executable, "-m", program, *words(few)], few))
+        for name, (program, needs) in OTHERS.items()
+        if all(find_spec(package) is not None for package in needs)
+    ]
+    bare, ours = sweeps[0][0], others[0][0]
     return [
         _group(sweeps, [(name, bare) for name, _ in sweeps[1:]]),
-        _group(cores, [("two_cores", "one_core")]),
-        _group(programs, [(programs[-1][0], programs[0][0])] if len(programs) > 1 else [], 1),
+        _group(cores, [("one_core", "two_cores")]),
+        _group(programs, [], 1),
+        _group(others, [(name, ours) for name, _ in others[1:]], 1),
     ]
 
 
@@ -79,9 +95,10 @@ def words(runs: int) -> list[str]:
     return [*SETTINGS, f"experiment.replicates={replicates}", f"adversary.share={shares}"]
 
 
-def command(runs: int) -> list[str]:
-    """Return the command of a sweep with Prefect and Ray; its workspace is the current folder's."""
-    sweep = [*words(runs), "experiment.name=sweep", "executor=ray_local"]
+def command(runs: int, *settings: str) -> list[str]:
+    """Return the command of a sweep with Prefect and a Ray worker, in the current folder's workspace."""
+    ray = ["executor=ray_local", "executor.num_cpus=1"]
+    sweep = [*words(runs), "experiment.name=sweep", *ray, *settings]
     return [sys.executable, "-m", "flows.cli", "run", "-m", *sweep]
 
 
@@ -114,6 +131,31 @@ def sweeping(runs: int, *settings: str) -> Opened:
             yield lambda: _sweep(Path(folder) / str(next(numbers)), runs, settings)
 
     return opened
+
+
+def on_processors(n: int, case: Opened) -> Opened:
+    """Return a case whose threads and processes have this many of the machine's processors.
+
+    Where the system does not let a program choose (macOS), it has all of them.
+    """
+
+    @contextmanager
+    def opened() -> Iterator[Callable[[], float]]:
+        with case() as call:
+            yield lambda: _confined(n, call)
+
+    return opened
+
+
+def _confined(n: int, call: Callable[[], float]) -> float:
+    if not hasattr(os, "sched_setaffinity"):
+        return call()
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:n])
+    try:
+        return call()
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def sweeping_again(runs: int, *settings: str) -> Opened:

@@ -14,8 +14,9 @@ from typing import Any
 
 from flows.compose import compose_experiment
 from flows.environment import QUIET, RAY
+from flows.suites.tasked import steps_of
 from sim_core.plan import plan_runs
-from sim_core.simulate import RunSpec, simulate
+from sim_core.simulate import RunSpec
 
 
 def tune(overrides: Sequence[str]) -> bool:
@@ -41,10 +42,7 @@ def tune(overrides: Sequence[str]) -> bool:
 
 def trial(config: dict[str, int], specs: Sequence[RunSpec]) -> dict[str, float]:
     """Return a figure of one run, simulated."""
-    steps = 0
-    for segment in simulate(specs[config["number"]]):
-        steps = segment.next_step
-    return {"steps": float(steps)}
+    return {"steps": float(steps_of(specs[config["number"]]))}
 
 
 if __name__ == "__main__":
