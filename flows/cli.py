@@ -299,6 +299,33 @@ def benchmark(
 
 
 @app.command()
+def up(
+    prefect_port: Annotated[int, typer.Option(min=1, max=65_435)] = 4200,
+    mlflow_port: Annotated[int, typer.Option(min=1, max=65_435)] = 5000,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    debug: DebugOption = False,
+) -> None:
+    """Start Prefect's server and worker and MLflow's server on the loopback, with all deployments.
+
+    What is there already stays; a port that is taken gives way to the next free one.
+    """
+    del debug
+    from flows.services import FIRST_PORTS, MLFLOW, PREFECT, start_services
+
+    ports = {**FIRST_PORTS, PREFECT: prefect_port, MLFLOW: mlflow_port}
+    start_services(workspace, Console(), ports=ports)
+
+
+@app.command()
+def down(workspace: WorkspaceOption = DEFAULT_WORKSPACE, debug: DebugOption = False) -> None:
+    """Stop what `up` has started; flows that are running can be resumed."""
+    del debug
+    from flows.services import stop_services
+
+    stop_services(workspace, Console())
+
+
+@app.command()
 def laws(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME ...]", help="Laws; without any, all.")

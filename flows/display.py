@@ -24,6 +24,7 @@ from rich.progress import (
 from rich.table import Table
 
 from flows.bench import Bench, Outcome, Spectator
+from flows.services import MLFLOW, address_of
 from flows.show_comparison import verdict_lines
 from flows.show_optimisation import progress_line, show_optimisation
 from sim_core.config.design import SampledDesign
@@ -321,7 +322,10 @@ def _where(bench: Bench, workspace: Path) -> str:
         lines.append(f"report       {bench.page}")
     if bench.config.output.plots:
         lines.append(f"plots        {bench.folder / 'plots'}")
-    if tracking.kind == "mlflow_local":
+    server = address_of(workspace, MLFLOW)
+    if tracking.kind == "mlflow_local" and server:
+        lines.append(f"MLflow       {server}/#/experiments")
+    elif tracking.kind == "mlflow_local":
         lines.append(
             f"MLflow       {_program('mlflow')} server --host 127.0.0.1 --port 5000 "
             f"--backend-store-uri sqlite:///{workspace / 'mlflow.db'}\n"

@@ -16,6 +16,7 @@ from flows.examine_ledger import examine_ledger
 from flows.examine_machine import examine_machine, examine_program
 from flows.examine_services import examine_ports, examine_service
 from flows.finding import Finding
+from flows.services import use_services
 from sim_core.workspace import Workspace
 
 COLOURS = {"ok": "green", "warn": "yellow", "problem": "red"}
@@ -26,6 +27,7 @@ def examine(folder: Path) -> Iterator[Finding]:
     workspace = Workspace(folder.expanduser().absolute())
     yield from examine_program()
     yield from examine_machine(workspace.folder)
+    use_services(workspace.folder)
     yield examine_ports()
     yield examine_service("Prefect's server", "PREFECT_API_URL", is_needed=True)
     yield examine_service("MLflow's server", "MLFLOW_TRACKING_URI", is_needed=False)

@@ -19,6 +19,7 @@ from flows.display import Terminal
 from flows.environment import prepare_environment, quiet_prefect_console
 from flows.inspect import find_experiment, opened
 from flows.orchestrators import PlainOrchestrator
+from flows.services import use_services
 from flows.stages import carry_out
 from sim_core.checkpoint import encode
 from sim_core.config import ExperimentConfig
@@ -58,6 +59,7 @@ def launch_experiment(
     plan = check_before_start(config, points)
     workspace = open_workspace(config.workspace).folder
     config = config.model_copy(update={"workspace": workspace})
+    use_services(workspace)
     prepare_environment(workspace)  # before Prefect, Ray and MLflow are imported
     console = console or Console()
     conduct = plainly if config.orchestrator.kind == "none" else _load_prefect(console)

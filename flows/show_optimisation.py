@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ MOST_ROWS = 10
 """Trials of a table: those of the front first, then the next best."""
 MOST_FAILED = 5
 BAR = 20
+WIDEST_NAME = 13
+"""Letters of a metric's name in one line of a table's head."""
 
 
 def show_optimisation(found: Optimisation, console: Console) -> None:
@@ -99,13 +102,27 @@ def trials_table(found: Optimisation) -> Table:
     for key in short_keys(found.keys):
         table.add_column(escape(key), justify="right", overflow="fold")
     for metric in found.aim.metrics:
-        table.add_column(metric, justify="right", overflow="fold")
+        table.add_column(in_lines(metric), justify="right", overflow="fold")
         if found.fresh:
             table.add_column("fresh", justify="right")
     for trial in shown:
         style = "bold" if trial in found.best else None
         table.add_row(trial.label, *map(_cell, trial.row), *_figures(found, trial), style=style)
     return table
+
+
+def in_lines(name: str) -> str:
+    """Return a name in lines that end after its words, where it is longer than a column should be.
+
+    >>> in_lines("recall").splitlines(), in_lines("benign_blocked_share").splitlines()
+    (['recall'], ['benign_', 'blocked_share'])
+    """
+    lines = [""]
+    for part in re.findall("[^_]*_|[^_]+", name):
+        if lines[-1] and len(lines[-1] + part) > WIDEST_NAME:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
 
 
 def short_keys(keys: Sequence[str]) -> list[str]:

@@ -18,6 +18,7 @@ from tests.program import COMMAND, POLL_SECONDS, kill_everything
 
 ROOT = Path(__file__).parents[2]
 POOL = "quorumlab"
+TEMPLATE = ROOT / "deployments" / "work_pool.json"
 PATIENCE_SECONDS = 180.0
 
 
@@ -30,10 +31,12 @@ class Service:
     environment: dict[str, str]
     workers: list[subprocess.Popen[str]] = field(default_factory=list)
 
-    def deploy(self) -> None:
-        """Create the work pool and register what prefect.yaml describes."""
-        self._prefect("work-pool", "create", POOL, "--type", "process", "--overwrite")
-        self._prefect("--no-prompt", "deploy", "--name", "experiment")
+    def deploy(self, *names: str) -> None:
+        """Create the work pool and register deployments of prefect.yaml, `experiment` without names."""
+        words = ("--type", "process", "--base-job-template", str(TEMPLATE), "--overwrite")
+        self._prefect("work-pool", "create", POOL, *words)
+        chosen = [word for name in names or ["experiment"] for word in ("--name", name)]
+        self._prefect("--no-prompt", "deploy", *chosen)
 
     def start_worker(self) -> subprocess.Popen[str]:
         """Start a worker."""
@@ -48,14 +51,18 @@ class Service:
             "config": config.model_dump(mode="json"),
             "points": [point.model_dump(mode="json") for point in points],
         }
-        deployment = self.get("deployments/name/experiment/experiment")["id"]
-        answer = httpx.post(
-            f"{self.api}/deployments/{deployment}/create_flow_run",
-            json={"parameters": parameters, "state": {"type": "SCHEDULED"}},
-            timeout=30,
-        )
+        answer = self.ask("experiment/experiment", parameters)
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
+
+    def ask(self, deployment: str, parameters: Any, **more: Any) -> httpx.Response:
+        """Return the answer to the wish for a run of a deployment, FLOW/NAME."""
+        number = self.get(f"deployments/name/{deployment}")["id"]
+        return httpx.post(
+            f"{self.api}/deployments/{number}/create_flow_run",
+            json={"parameters": parameters, "state": {"type": "SCHEDULED"}, **more},
+            timeout=30,
+        )
 
     def get(self, path: str) -> Any:
         """Return what the server answers."""

@@ -1,0 +1,326 @@
+"""Flows that prefect.yaml deploys: what people trigger in Prefect's UI, and what is due by the clock.
+
+Each has a form of its own (see `forms`), turns it into what the command line would be given, and
+carries out just that. The workspace is the worker's: `QUORUMLAB_WORKSPACE`, or the folder
+`workspace` where the flow runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from io import StringIO
+from pathlib import Path
+from typing import Annotated, Any
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from pydantic import Field
+from rich.console import Console
+
+from flows.compose import compose_experiment
+from flows.environment import prepare_environment
+from flows.experiment import run_experiment
+from flows.forms import (
+    MOST_EXPERIMENTS,
+    MOST_VALUES,
+    Adversary,
+    Consensus,
+    Detector,
+    Dissemination,
+    DryRun,
+    Executor,
+    LiarShare,
+    Name,
+    Nodes,
+    OptionalName,
+    Profile,
+    Replicates,
+    Seed,
+    Steps,
+    Study,
+    Suite,
+    Topology,
+)
+from flows.launch import check_before_start
+from sim_core.errors import QuorumlabError, RunFailed
+from tasks.show_in_prefect import verdict_rows
+
+WIDTH = 120
+"""Columns of what flows print, which goes into their logs and artifacts."""
+CANARY = (
+    "experiment.title=canary",
+    "experiment.replicates=1",
+    "simulation.nodes=20",
+    "simulation.steps=30",
+    "adversary=poisoner",
+    "executor=inline",
+    "output.plots=false",
+    "dissemination=ledger,push_pull",
+)
+
+
+def workspace_folder() -> Path:
+    """Return the worker's workspace."""
+    return Path(os.environ.get("QUORUMLAB_WORKSPACE", "workspace")).expanduser().absolute()
+
+
+@flow(name="quickstart", persist_result=False)
+def quickstart(replicates: Replicates = 10, profile: Profile | None = None) -> None:
+    """Answer whether cooperating helps, and what 20 % poisoners do to it: the study of `make run`.
+
+    Args:
+        replicates: Runs of each of its three points.
+        profile: A preset for a kind of machine.
+    """
+    words = ["+study=quickstart", f"experiment.replicates={replicates}"]
+    _experiment([*words, *([f"profile={profile}"] if profile else [])])
+
+
+@flow(name="sweep", persist_result=False)
+def sweep(
+    name: OptionalName = None,
+    study: Annotated[
+        Study | None,
+        Field(
+            title="Study", description="A preset whose points are combined with the lists below."
+        ),
+    ] = None,
+    profile: Annotated[
+        Profile | None, Field(title="Profile", description="A preset for a kind of machine.")
+    ] = None,
+    detectors: Annotated[list[Detector], Field(max_length=MOST_VALUES, title="Detectors")] = [],  # noqa: B006
+    topologies: Annotated[list[Topology], Field(max_length=MOST_VALUES, title="Topologies")] = [],  # noqa: B006
+    disseminations: Annotated[
+        list[Dissemination], Field(max_length=MOST_VALUES, title="Disseminations")
+    ] = [],  # noqa: B006
+    consensus_rules: Annotated[
+        list[Consensus], Field(max_length=MOST_VALUES, title="Consensus rules")
+    ] = [],  # noqa: B006
+    adversaries: Annotated[
+        list[Adversary], Field(max_length=MOST_VALUES, title="Adversaries")
+    ] = [],  # noqa: B006
+    shares_of_liars: Annotated[
+        list[LiarShare],
+        Field(max_length=MOST_VALUES, title="Shares of liars", description="From 0 to 1."),
+    ] = [],  # noqa: B006
+    nodes: Annotated[
+        list[Nodes],
+        Field(
+            max_length=MOST_VALUES, title="Nodes", description="Sizes of the network, 2 to 10,000."
+        ),
+    ] = [],  # noqa: B006
+    steps: Steps | None = None,
+    replicates: Replicates | None = None,
+    seed: Seed | None = None,
+    executor: Annotated[
+        Executor | None, Field(title="Executor", description="Where runs are executed.")
+    ] = None,
+) -> None:
+    """Run every replicate of every combination of the lists.
+
+    What is left empty stays as the study, the profile, or the defaults have it.
+
+    Args:
+        name: Of the experiment.
+        study: A preset whose points are combined with the lists.
+        profile: A preset for a kind of machine.
+        detectors: How a node tells strange flows.
+        topologies: Who is whose neighbour.
+        disseminations: How proposals and decisions travel.
+        consensus_rules: When a proposal is confirmed.
+        adversaries: Who lies, and how.
+        shares_of_liars: Of all nodes.
+        nodes: Sizes of the network.
+        steps: Length of each run.
+        replicates: Runs of each point.
+        seed: Of the whole experiment.
+        executor: Where runs are executed.
+    """
+    lists: dict[str, Sequence[object]] = {
+        "detector": detectors,
+        "topology": topologies,
+        "dissemination": disseminations,
+        "consensus": consensus_rules,
+        "adversary": adversaries,
+        "adversary.share": shares_of_liars,
+        "simulation.nodes": nodes,
+    }
+    single: dict[str, object] = {
+        "+study": study,
+        "profile": profile,
+        "executor": executor,
+        "experiment.name": name,
+        "experiment.title": None if study else "sweep",
+        "experiment.replicates": replicates,
+        "experiment.seed": seed,
+        "simulation.steps": steps,
+    }
+    words = [f"{key}={value}" for key, value in single.items() if value is not None]
+    words += [f"{key}={','.join(map(str, values))}" for key, values in lists.items() if values]
+    _experiment(words)
+
+
+@flow(name="compare", persist_result=False)
+def compare(
+    experiments: Annotated[
+        list[Name], Field(min_length=1, max_length=MOST_EXPERIMENTS, title="Experiments")
+    ],
+    baseline: Annotated[
+        str | None,
+        Field(max_length=200, title="Baseline", description="A point; none: the first."),
+    ] = None,
+) -> None:
+    """Compare points of one or more experiments with a baseline: verdicts, and one page with all of it.
+
+    Args:
+        experiments: Their names; of several, points are called EXPERIMENT/POINT.
+        baseline: The point that others are compared with.
+    """
+    from flows.compare import compare_experiments
+
+    prepare_environment(workspace_folder())
+    page = workspace_folder() / "experiments" / experiments[0] / "comparison.html"
+    console = _Told()
+    report = compare_experiments(
+        workspace_folder(), experiments, console.console, baseline=baseline, html_file=page
+    )
+    create_table_artifact(
+        verdict_rows(report),
+        key="verdicts",
+        description=f"{', '.join(experiments)}: points compared with {report.baseline}",
+    )
+    console.show("comparison")
+
+
+@flow(name="reconcile", persist_result=False)
+def reconcile(dry_run: DryRun = False) -> None:
+    """Repair what processes have left behind that died: states, publication; verify all hash chains.
+
+    Args:
+        dry_run: Only say what would be done.
+    """
+    from flows.reconcile import reconcile_workspace
+
+    _carried_out(
+        "reconcile",
+        lambda console: reconcile_workspace(workspace_folder(), console, dry_run=dry_run),
+    )
+
+
+@flow(name="clean", persist_result=False)
+def clean(dry_run: DryRun = True) -> None:
+    """Remove what is neither a result nor needed to resume or verify one.
+
+    Args:
+        dry_run: Only say what would go.
+    """
+    from flows.clean import clean_workspace
+
+    def work(console: Console) -> bool:
+        clean_workspace(workspace_folder(), console, dry_run=dry_run)
+        return True
+
+    _carried_out("clean", work)
+
+
+@flow(name="benchmark", persist_result=False)
+def benchmark(
+    suite: Annotated[Suite, Field(title="Suite")] = "step",
+    repeat: Annotated[
+        int, Field(ge=1, le=100, title="Repeat", description="Samples of each case.")
+    ] = 5,
+) -> None:
+    """Measure how fast this program is on this machine, and keep the figures.
+
+    Args:
+        suite: What is measured.
+        repeat: Samples of each case.
+    """
+    from flows.benchmark import run_suite, show_report, write_report
+
+    told = _Told()
+    report = run_suite(suite, repeat=repeat, warmup=1, console=Console(quiet=True))
+    show_report(report, told.console)
+    at = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    write_report(report, workspace_folder() / "benchmarks" / f"{suite}-{at}.json")
+    figures = ("name", "unit", "n", "median", "min", "max", "peak_rss_mb")
+    create_table_artifact(
+        [{key: row[key] for key in figures} for row in report["results"]],
+        key="benchmark",
+        description=f"suite {suite} on this machine, {at}",
+    )
+    told.show("benchmark")
+
+
+@flow(name="canary", persist_result=False)
+def canary() -> None:
+    """Simulate a small fixed experiment anew, and fail where a ledger head is not the one it was.
+
+    The first time its heads are recorded, as those of any experiment; another version of the model
+    begins a record of its own.
+    """
+    from flows.inspect import opened, replay_run
+
+    name = _experiment(list(CANARY))
+    with opened(workspace_folder()) as (_, ledger):
+        keys = [row["run_key"] for row in ledger.runs_of(name)]
+
+    def work(console: Console) -> bool:
+        same = [replay_run(workspace_folder(), key, console) for key in keys]
+        return all(same)
+
+    _carried_out("canary", work)
+
+
+def _experiment(words: list[str]) -> str:
+    """Run an experiment as a flow in this one; return its name.
+
+    Raises:
+        UserError: what is asked for cannot be, or is more than the limits allow.
+        RunFailed: a run failed.
+    """
+    folder = workspace_folder()
+    prepare_environment(folder)
+    config, points = compose_experiment(
+        [*words, f"workspace={json.dumps(str(folder))}"], multirun=True
+    )
+    plan = check_before_start(config, points)
+    get_run_logger().info("%s: %d points, %d runs", plan.name, len(plan.labels), len(plan.runs))
+    run_experiment(config, points)
+    return plan.name
+
+
+class _Told:
+    """What a command would print, for logs and artifacts."""
+
+    def __init__(self) -> None:
+        self.console = Console(file=StringIO(), width=WIDTH, no_color=True)
+
+    def show(self, key: str) -> None:
+        """Log it, and show it as an artifact."""
+        output: Any = self.console.file
+        text = output.getvalue().rstrip()
+        get_run_logger().info("%s", text)
+        create_markdown_artifact(f"```text\n{text}\n```", key=key, description=key)
+
+
+def _carried_out(what: str, work: Callable[[Console], bool]) -> None:
+    """Do what a command does, and show what it says.
+
+    Raises:
+        RunFailed: it found something wrong.
+        QuorumlabError: as the command does.
+    """
+    prepare_environment(workspace_folder())
+    told = _Told()
+    try:
+        is_right = work(told.console)
+    except QuorumlabError:
+        told.show(what)
+        raise
+    told.show(what)
+    if not is_right:
+        raise RunFailed(f"{what}: something is wrong, see the artifact")

@@ -1,0 +1,81 @@
+"""prefect.yaml on a real server, with a worker: forms, triggers, refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.faults.service import Service
+
+DEPLOYED = ("sweep", "hourly-canary", "clean")
+
+
+@pytest.fixture(scope="module")
+def service(prefect_api: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Return deployments with a worker; nothing of them is due by the clock."""
+    folder = tmp_path_factory.mktemp("service")
+    made = Service(prefect_api, folder, {"QUORUMLAB_WORKSPACE": str(folder / "workspace")})
+    made.deploy(*DEPLOYED)
+    for name in ("canary/hourly-canary", "clean/clean"):
+        (schedule,) = made.get(f"deployments/name/{name}")["schedules"]
+        address = f"deployments/{schedule['deployment_id']}/schedules/{schedule['id']}"
+        answer = httpx.patch(f"{prefect_api}/{address}", json={"active": False}, timeout=30)
+        assert answer.status_code == 204, answer.text
+    made.start_worker()
+    yield made
+    made.stop()
+
+
+def test_form_has_choices_bounds_and_help(service: Service) -> None:
+    schema = service.get("deployments/name/sweep/sweep")["parameter_openapi_schema"]
+    fields = schema["properties"]
+    assert "bft" in fields["consensus_rules"]["items"]["enum"]
+    assert fields["nodes"]["items"]["maximum"] == 10_000
+    assert fields["nodes"]["maxItems"] == 20
+    assert fields["shares_of_liars"]["items"]["maximum"] == 1
+    assert all(field["title"] and field["description"] for field in fields.values()), fields
+
+
+@pytest.mark.parametrize(
+    ("parameters", "told"),
+    [
+        ({"shares_of_liars": [2]}, "2 is greater than the maximum of 1"),
+        ({"consensus_rules": ["dictator"]}, "'dictator' is not one of"),
+        ({"nodes": ["many"]}, "'many' is not of type 'integer'"),
+    ],
+)
+def test_what_the_form_does_not_allow_is_refused_when_it_is_sent(
+    service: Service, parameters: dict[str, Any], told: str
+) -> None:
+    answer = service.ask("sweep/sweep", parameters)
+    assert answer.status_code == 409
+    assert told in answer.text
+
+
+def test_what_gets_past_the_form_is_refused_by_the_flow(service: Service) -> None:
+    sent = service.ask("sweep/sweep", {"nodes": [10_001]}, enforce_parameter_schema=False)
+    assert sent.status_code == 201, sent.text
+    number = sent.json()["id"]
+    service.wait_for_state(number, "FAILED")
+    assert "less than or equal to 10000" in service.get(f"flow_runs/{number}")["state"]["message"]
+
+
+def test_triggered_sweep_is_carried_out_and_shows_its_results(service: Service) -> None:
+    asked = {
+        "name": "triggered",
+        "adversaries": ["poisoner"],
+        "shares_of_liars": [0.1, 0.2],
+        "nodes": [8],
+        "steps": 5,
+        "replicates": 2,
+        "executor": "inline",
+    }
+    answer = service.ask("sweep/sweep", asked, job_variables={"command": "touch hostile"})
+    assert answer.status_code == 201, answer.text
+    service.wait_for_state(answer.json()["id"], "COMPLETED")
+    assert (service.folder / "workspace/experiments/triggered/report.html").exists()
+    artifacts = httpx.post(f"{service.api}/artifacts/filter", json={}, timeout=30).json()
+    assert {"results", "verdicts"} <= {found["key"] for found in artifacts}

@@ -1,0 +1,117 @@
+"""`quorumlab up` and `down`: real servers, started once, found again, and gone afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.program import Program, free_port
+
+TINY = (
+    "experiment.name=tiny", "simulation.nodes=6", "simulation.steps=4", "experiment.replicates=1",
+    "executor=inline", "tracking=off", "validation.engine=sql", "output.plots=false",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    made = Program(tmp_path_factory.mktemp("up"))
+    yield made
+    made.run("down")
+    made.stop_all()
+
+
+def services(program: Program) -> dict[str, dict[str, Any]]:
+    entries = json.loads((program.workspace / "services.json").read_text())
+    return {entry["name"]: entry for entry in entries}
+
+
+def pids(program: Program) -> dict[str, int]:
+    return {name: entry["pid"] for name, entry in services(program).items()}
+
+
+def test_up_run_up_down(program: Program) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        words = ("up", "--prefect-port", str(port), "--mlflow-port", str(free_port()))
+        first = program.run(*words)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.count("answers") == 3
+    there = services(program)
+    assert set(there) == {"Prefect", "MLflow", "worker"}
+    assert f":{port}/" not in there["Prefect"]["address"], "that port was taken"
+    for entry in there.values():
+        listening = psutil.Process(entry["pid"]).net_connections(kind="tcp")
+        tree = [*listening]
+        for child in psutil.Process(entry["pid"]).children(recursive=True):
+            tree += child.net_connections(kind="tcp")
+        addresses = {c.laddr.ip for c in tree if c.status == psutil.CONN_LISTEN}
+        assert addresses == {"127.0.0.1"}, entry["name"]
+
+    done = program.run("run", *TINY)
+    assert done.returncode == 0, done.stderr
+    api = there["Prefect"]["address"]
+    assert api.removesuffix("/api") in done.stdout
+    with httpx.Client() as client:
+        token = client.get(f"{api}/csrf-token", params={"client": "test"}).json()["token"]
+        refused = client.post(f"{api}/flow_runs/filter", json={})
+        assert refused.status_code == 403, "whoever has no token is a foreign page"
+        headers = {"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": "test"}
+        runs = client.post(f"{api}/flow_runs/filter", json={}, headers=headers).json()
+    assert [run["name"] for run in runs if run["state"]["type"] == "COMPLETED"] == ["tiny"]
+
+    before = pids(program)
+    os.kill(before["worker"], signal.SIGKILL)
+    again = program.run("up")
+    assert again.returncode == 0, again.stderr
+    after = pids(program)
+    assert (after["Prefect"], after["MLflow"]) == (before["Prefect"], before["MLflow"])
+    assert after["worker"] != before["worker"]
+
+    processes = [psutil.Process(pid) for pid in after.values()]
+    processes += [child for p in processes for child in p.children(recursive=True)]
+    stopped = program.run("down")
+    assert stopped.returncode == 0, stopped.stderr
+    assert "stopped: " in stopped.stdout
+    assert not [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert "nothing was running" in program.run("down").stdout
+
+
+def test_service_that_does_not_start_says_why_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    program = Program(tmp_path)
+    program.workspace.mkdir()
+    (program.workspace / "prefect.db").write_text("no database")
+    failed = program.run(
+        "up", "--prefect-port", str(free_port()), "--mlflow-port", str(free_port())
+    )
+    assert failed.returncode == 3
+    assert "Prefect is gone; the end of" in failed.stderr
+    assert "file is not a database" in failed.stderr
+    assert services(program) == {}
+
+
+def test_a_server_of_ones_own_is_not_doubled(tmp_path: Path) -> None:
+    program = Program(tmp_path, {"PREFECT_API_URL": "http://127.0.0.1:9/api"})
+    refused = program.run("up")
+    assert refused.returncode == 2
+    assert "PREFECT_API_URL names another server" in refused.stderr
+    assert not program.workspace.exists()
+
+
+def test_a_record_that_cannot_be_read_is_no_reason_to_guess(tmp_path: Path) -> None:
+    program = Program(tmp_path)
+    program.workspace.mkdir()
+    (program.workspace / "services.json").write_text("[{]")
+    for word in ("up", "down"):
+        refused = program.run(word)
+        assert refused.returncode == 2
+        assert "services.json cannot be read" in refused.stderr
