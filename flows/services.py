@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import psutil
 from rich.box import SIMPLE_HEAD
@@ -48,6 +49,7 @@ START_SECONDS = 180.0
 STOP_SECONDS = 30.0
 POLL_SECONDS = 0.1
 LAST_LINES = 8
+GONE = "is gone"
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Service:
     def trouble(self) -> str | None:
         """Why it is of no use at the moment; None where it answers."""
         if self.process is None:
-            return "is gone"
+            return GONE
         try:
             answer(self.health)
         except Unavailable as error:
@@ -141,6 +143,8 @@ def _start_all(starting: _Starting, console: Console) -> None:
         health="/health",
     )
     starting.wait(PREFECT, console)
+    if starting.has_begun(PREFECT):  # a worker of before reports to a server that is gone
+        starting.drop(WORKER)
     client = {"PREFECT_API_URL": prefect.address}
     if not starting.has(WORKER):
         with console.status("registering deployments"):
@@ -167,11 +171,21 @@ class _Starting:
         self.workspace = workspace
         self._ports = ports
         found = read_services(workspace.folder)
+        _stop(service for service in found if service.process is None)  # what it has left behind
         self._there = {service.name: service for service in found if service.process is not None}
         self._begun: list[Service] = []
 
     def has(self, name: str) -> bool:
         return name in self._there
+
+    def has_begun(self, name: str) -> bool:
+        return self._there[name] in self._begun
+
+    def drop(self, name: str) -> None:
+        """Stop a service, if it is there."""
+        if name in self._there:
+            _stop([self._there.pop(name)])
+            _write(self.workspace, self._there.values())
 
     def need(
         self,
@@ -209,11 +223,10 @@ class _Starting:
         end = time.monotonic() + START_SECONDS
         with console.status(f"waiting for {name}"):
             while (trouble := service.trouble) is not None:
-                if service.process is None or time.monotonic() > end:
-                    told = (
-                        f"{name} {trouble}; the end of {service.log}:\n{_tail(Path(service.log))}"
-                    )
-                    raise Unavailable(told)
+                is_gone = service.process is None  # since it was asked, maybe
+                if is_gone or time.monotonic() > end:
+                    said = f"the end of {service.log}:\n{_tail(Path(service.log))}"
+                    raise Unavailable(f"{name} {GONE if is_gone else trouble}; {said}")
                 time.sleep(POLL_SECONDS)  # between two looks
 
     def undo(self) -> None:
@@ -229,11 +242,11 @@ def stop_services(folder: Path, console: Console) -> None:
     if not workspace.folder.is_dir():
         raise UserError(f"no workspace at {workspace.folder}")
     with _alone(workspace):
-        services = [s for s in read_services(workspace.folder) if s.process is not None]
+        found = read_services(workspace.folder)
+        names = ", ".join(service.name for service in found if service.process is not None)
         with console.status("stopping"):
-            _stop(services)
+            _stop(found)
         _write(workspace, [])
-    names = ", ".join(service.name for service in services)
     console.print(f"stopped: {names}" if names else "nothing was running")
 
 
@@ -306,16 +319,20 @@ def _launch(words: Sequence[str], environment: Mapping[str, str], log: Path) -> 
     """Start a program of this environment in a session of its own."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as output:
-        started = subprocess.Popen(  # noqa: S603 - programs that we name
-            [sys.executable, "-m", *words],
-            cwd=CHECKOUT,
-            env={**os.environ, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
+        started = subprocess.Popen(
+            **_program(words, environment), stdout=output, stderr=output, start_new_session=True
         )
     return psutil.Process(started.pid)
+
+
+def _program(words: Sequence[str], environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return how subprocess is to call a program of this environment."""
+    return {
+        "args": [sys.executable, "-m", *words],
+        "cwd": CHECKOUT,
+        "env": {**os.environ, **environment},
+        "stdin": subprocess.DEVNULL,
+    }
 
 
 def _register(environment: Mapping[str, str]) -> None:
@@ -327,15 +344,8 @@ def _register(environment: Mapping[str, str]) -> None:
     template = str(CHECKOUT / "deployments" / "work_pool.json")
     kind = ("--type", "process", "--base-job-template", template, "--overwrite")
     for words in (["work-pool", "create", POOL, *kind], ["--no-prompt", "deploy", "--all"]):
-        done = subprocess.run(  # noqa: S603 - programs that we name
-            [sys.executable, "-m", "prefect", *words],
-            cwd=CHECKOUT,
-            env={**os.environ, **environment},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        call = _program(["prefect", *words], environment)
+        done = subprocess.run(**call, capture_output=True, text=True, check=False)
         if done.returncode:
             said = (done.stderr or done.stdout).strip().splitlines()[-LAST_LINES:]
             raise Unavailable(f"prefect {' '.join(words)} failed:\n" + "\n".join(said))
@@ -345,16 +355,33 @@ def _stop(services: Iterable[Service]) -> None:
     """End services and all that they have started: first asked to, then made to."""
     processes = []
     for service in reversed(list(services)):  # a worker before the server that it reports to
-        leader = service.process
-        if leader is not None:
-            processes += [leader, *leader.children(recursive=True)]
-            leader.send_signal(signal.SIGTERM)
-            psutil.wait_procs([leader], timeout=STOP_SECONDS)
+        mine = _processes_of(service)
+        processes += mine
+        for process in mine[:1]:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGTERM)
+        psutil.wait_procs(mine, timeout=STOP_SECONDS)
     _, alive = psutil.wait_procs(processes, timeout=POLL_SECONDS)
     for process in alive:
         with suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(alive, timeout=STOP_SECONDS)
+
+
+def _processes_of(service: Service) -> list[psutil.Process]:
+    """Return the process of a service and all that it has started; those alone that it has left behind.
+
+    They are in its session, which no other can be while one of them is there.
+    """
+    leader = service.process
+    if leader is None and psutil.pid_exists(service.pid):
+        return []  # the number is another's by now, and so is a session of that number
+    found = [] if leader is None else [leader, *leader.children(recursive=True)]
+    for process in psutil.process_iter():
+        with suppress(ProcessLookupError, PermissionError):
+            if os.getsid(process.pid) == service.pid and process not in found:
+                found.append(process)
+    return found
 
 
 def _tail(log: Path) -> str:

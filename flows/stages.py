@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from itertools import count
 
 from flows.bench import Bench, Outcome, open_bench
@@ -93,7 +93,8 @@ def simulate(bench: Bench, orchestrator: Orchestrator, *, execute: bool) -> dict
                 with bench.stage("executor", f"starting {bench.config.executor.kind}"):
                     executor = stack.enter_context(open_executor(bench.config.executor))
                 if bench.config.validation.mode != "off" and not executor.dies_with_driver:
-                    validation = stack.enter_context(EarlyValidation(bench, orchestrator.log))
+                    early = EarlyValidation(bench, orchestrator.log)
+                    validation = stack.enter_context(closing(early))
             if runs and executor is not None:
                 with bench.stage("simulate", describe_round(number, runs)):
                     executions |= execute_shards(bench, runs, executor, orchestrator, validation)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 
 from flows.bench import Bench
 from flows.orchestrators import Orchestrator
@@ -73,32 +71,23 @@ def validate_changed(bench: Bench, finished: Sequence[Run]) -> ValidationReport:
 
 
 class EarlyValidation:
-    """Validates runs that have ended while workers simulate others; a context manager.
+    """Validates runs that have ended while workers simulate others, in a thread, until it is closed.
 
     What is found valid is noted, and `validate` only sees whether it is still the same. What is
     not, or what has not come to its turn when the simulation ends, is left to `validate`.
     """
 
     def __init__(self, bench: Bench, log: Log) -> None:
-        """Start the thread on entry."""
+        """Start the thread."""
         self._bench, self._log = bench, log
         self._gathering: list[str] = []
         self._lock = threading.Lock()
         self._batches: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
         self._is_closed = False
         self._thread = threading.Thread(target=self._work, name="validation", daemon=True)
-
-    def __enter__(self) -> Self:
-        """Start the thread."""
         self._thread.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """End the thread after the runs that it is at."""
         self._is_closed = True
         self._batches.put([])

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,17 @@ def pids(program: Program) -> dict[str, int]:
     return {name: entry["pid"] for name, entry in services(program).items()}
 
 
+def left_behind(program: Program) -> list[str]:
+    """Return the processes that were started for the workspace of a program and are still there."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            home = process.environ().get("PREFECT_HOME")
+            if home == str(program.folder / "prefect_home"):
+                found.append(" ".join(process.cmdline()))
+    return found
+
+
 def test_up_run_up_down(program: Program) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -69,20 +81,19 @@ def test_up_run_up_down(program: Program) -> None:
         runs = client.post(f"{api}/flow_runs/filter", json={}, headers=headers).json()
     assert [run["name"] for run in runs if run["state"]["type"] == "COMPLETED"] == ["tiny"]
 
-    before = pids(program)
-    os.kill(before["worker"], signal.SIGKILL)
-    again = program.run("up")
-    assert again.returncode == 0, again.stderr
-    after = pids(program)
-    assert (after["Prefect"], after["MLflow"]) == (before["Prefect"], before["MLflow"])
-    assert after["worker"] != before["worker"]
+    for killed, begun in (("worker", {"worker"}), ("Prefect", {"Prefect", "worker"})):
+        before = pids(program)
+        os.kill(before[killed], signal.SIGKILL)
+        again = program.run(*words)
+        assert again.returncode == 0, again.stderr
+        assert again.stdout.count("answers") == 3
+        after = pids(program)
+        assert {name for name in after if after[name] != before[name]} == begun
 
-    processes = [psutil.Process(pid) for pid in after.values()]
-    processes += [child for p in processes for child in p.children(recursive=True)]
     stopped = program.run("down")
     assert stopped.returncode == 0, stopped.stderr
     assert "stopped: " in stopped.stdout
-    assert not [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert left_behind(program) == []
     assert "nothing was running" in program.run("down").stdout
 
 

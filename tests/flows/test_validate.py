@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ def test_what_was_valid_beside_the_simulation_is_not_judged_again(
 ) -> None:
     with simulated(run_plainly, tmp_path / "workspace") as bench:
         keys = keys_of(bench)
-        with EarlyValidation(bench, LOG) as early:
+        with closing(EarlyValidation(bench, LOG)) as early:
             for key in keys[:3]:
                 early.ended(key)
             await_valid(bench, set(keys[:2]))
@@ -104,7 +104,7 @@ def test_a_run_that_breaks_a_rule_is_left_to_the_stage_which_says_so(
             "AND run = (SELECT id FROM run WHERE run_key = :key)"
         )
         bench.ledger.write(lambda connection: connection.execute(change, {"key": first}))
-        with EarlyValidation(bench, LOG) as early:
+        with closing(EarlyValidation(bench, LOG)) as early:
             for key in (first, second, third, fourth):
                 early.ended(key)
             await_valid(bench, {second, third, fourth})
@@ -134,7 +134,7 @@ def test_a_failure_beside_the_simulation_is_told_and_costs_nothing(
 
     monkeypatch.setattr(flows.validate, "finished_runs", away)
     with simulated(run_plainly, tmp_path / "workspace") as bench:
-        with caplog.at_level(logging.WARNING), EarlyValidation(bench, LOG) as early:
+        with caplog.at_level(logging.WARNING), closing(EarlyValidation(bench, LOG)) as early:
             for key in keys_of(bench):
                 early.ended(key)
             assert asked.wait(PATIENCE_SECONDS)
