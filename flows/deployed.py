@@ -30,12 +30,10 @@ from flows.forms import (
     Consensus,
     Detector,
     Dissemination,
-    DryRun,
     Executor,
     LiarShare,
     Name,
     Nodes,
-    OptionalName,
     Profile,
     Replicates,
     Seed,
@@ -48,6 +46,8 @@ from flows.launch import check_before_start
 from sim_core.errors import QuorumlabError, RunFailed
 from tasks.show_in_prefect import verdict_rows
 
+MANY = Field(max_length=MOST_VALUES)
+"""Of a list of what a sweep varies."""
 WIDTH = 120
 """Columns of what flows print, which goes into their logs and artifacts."""
 CANARY = (
@@ -72,7 +72,7 @@ def quickstart(replicates: Replicates = 10, profile: Profile | None = None) -> N
     """Answer whether cooperating helps, and what 20 % poisoners do to it: the study of `make run`.
 
     Args:
-        replicates: Runs of each of its three points.
+        replicates: Runs of each of its three points, from 1 to 1,000.
         profile: A preset for a kind of machine.
     """
     words = ["+study=quickstart", f"experiment.replicates={replicates}"]
@@ -81,50 +81,28 @@ def quickstart(replicates: Replicates = 10, profile: Profile | None = None) -> N
 
 @flow(name="sweep", persist_result=False)
 def sweep(
-    name: OptionalName = None,
-    study: Annotated[
-        Study | None,
-        Field(
-            title="Study", description="A preset whose points are combined with the lists below."
-        ),
-    ] = None,
-    profile: Annotated[
-        Profile | None, Field(title="Profile", description="A preset for a kind of machine.")
-    ] = None,
-    detectors: Annotated[list[Detector], Field(max_length=MOST_VALUES, title="Detectors")] = [],  # noqa: B006
-    topologies: Annotated[list[Topology], Field(max_length=MOST_VALUES, title="Topologies")] = [],  # noqa: B006
-    disseminations: Annotated[
-        list[Dissemination], Field(max_length=MOST_VALUES, title="Disseminations")
-    ] = [],  # noqa: B006
-    consensus_rules: Annotated[
-        list[Consensus], Field(max_length=MOST_VALUES, title="Consensus rules")
-    ] = [],  # noqa: B006
-    adversaries: Annotated[
-        list[Adversary], Field(max_length=MOST_VALUES, title="Adversaries")
-    ] = [],  # noqa: B006
-    shares_of_liars: Annotated[
-        list[LiarShare],
-        Field(max_length=MOST_VALUES, title="Shares of liars", description="From 0 to 1."),
-    ] = [],  # noqa: B006
-    nodes: Annotated[
-        list[Nodes],
-        Field(
-            max_length=MOST_VALUES, title="Nodes", description="Sizes of the network, 2 to 10,000."
-        ),
-    ] = [],  # noqa: B006
+    name: Name | None = None,
+    study: Study | None = None,
+    profile: Profile | None = None,
+    detectors: Annotated[list[Detector], MANY] = [],  # noqa: B006
+    topologies: Annotated[list[Topology], MANY] = [],  # noqa: B006
+    disseminations: Annotated[list[Dissemination], MANY] = [],  # noqa: B006
+    consensus_rules: Annotated[list[Consensus], MANY] = [],  # noqa: B006
+    adversaries: Annotated[list[Adversary], MANY] = [],  # noqa: B006
+    shares_of_liars: Annotated[list[LiarShare], MANY] = [],  # noqa: B006
+    nodes: Annotated[list[Nodes], MANY] = [],  # noqa: B006
     steps: Steps | None = None,
     replicates: Replicates | None = None,
     seed: Seed | None = None,
-    executor: Annotated[
-        Executor | None, Field(title="Executor", description="Where runs are executed.")
-    ] = None,
+    executor: Executor | None = None,
 ) -> None:
     """Run every replicate of every combination of the lists.
 
     What is left empty stays as the study, the profile, or the defaults have it.
 
     Args:
-        name: Of the experiment.
+        name: Of the experiment: letters, digits, - and _. The same name and settings again reuse what
+            is there; none: its title and key.
         study: A preset whose points are combined with the lists.
         profile: A preset for a kind of machine.
         detectors: How a node tells strange flows.
@@ -132,11 +110,11 @@ def sweep(
         disseminations: How proposals and decisions travel.
         consensus_rules: When a proposal is confirmed.
         adversaries: Who lies, and how.
-        shares_of_liars: Of all nodes.
-        nodes: Sizes of the network.
-        steps: Length of each run.
-        replicates: Runs of each point.
-        seed: Of the whole experiment.
+        shares_of_liars: Of all nodes, from 0 to 1.
+        nodes: Sizes of the network, from 2 to 10,000.
+        steps: Length of each run, from 1 to 100,000.
+        replicates: Runs of each point, from 1 to 1,000.
+        seed: Of the whole experiment, from 0.
         executor: Where runs are executed.
     """
     lists: dict[str, Sequence[object]] = {
@@ -165,19 +143,14 @@ def sweep(
 
 @flow(name="compare", persist_result=False)
 def compare(
-    experiments: Annotated[
-        list[Name], Field(min_length=1, max_length=MOST_EXPERIMENTS, title="Experiments")
-    ],
-    baseline: Annotated[
-        str | None,
-        Field(max_length=200, title="Baseline", description="A point; none: the first."),
-    ] = None,
+    experiments: Annotated[list[Name], Field(min_length=1, max_length=MOST_EXPERIMENTS)],
+    baseline: Annotated[str, Field(max_length=200)] | None = None,
 ) -> None:
     """Compare points of one or more experiments with a baseline: verdicts, and one page with all of it.
 
     Args:
-        experiments: Their names; of several, points are called EXPERIMENT/POINT.
-        baseline: The point that others are compared with.
+        experiments: Their names, ten at most; of several, points are called EXPERIMENT/POINT.
+        baseline: The point that others are compared with; none: the configuration's, or the first.
     """
     from flows.compare import compare_experiments
 
@@ -196,7 +169,7 @@ def compare(
 
 
 @flow(name="reconcile", persist_result=False)
-def reconcile(dry_run: DryRun = False) -> None:
+def reconcile(*, dry_run: bool = False) -> None:
     """Repair what processes have left behind that died: states, publication; verify all hash chains.
 
     Args:
@@ -211,7 +184,7 @@ def reconcile(dry_run: DryRun = False) -> None:
 
 
 @flow(name="clean", persist_result=False)
-def clean(dry_run: DryRun = True) -> None:
+def clean(*, dry_run: bool = True) -> None:
     """Remove what is neither a result nor needed to resume or verify one.
 
     Args:
@@ -228,16 +201,14 @@ def clean(dry_run: DryRun = True) -> None:
 
 @flow(name="benchmark", persist_result=False)
 def benchmark(
-    suite: Annotated[Suite, Field(title="Suite")] = "step",
-    repeat: Annotated[
-        int, Field(ge=1, le=100, title="Repeat", description="Samples of each case.")
-    ] = 5,
+    suite: Suite = "step",
+    repeat: Annotated[int, Field(ge=1, le=100)] = 5,
 ) -> None:
     """Measure how fast this program is on this machine, and keep the figures.
 
     Args:
         suite: What is measured.
-        repeat: Samples of each case.
+        repeat: Samples of each case, from 1 to 100.
     """
     from flows.benchmark import run_suite, show_report, write_report
 

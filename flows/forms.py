@@ -1,7 +1,7 @@
 """What deployed flows can be asked for: the choices, bounds and texts of the forms in Prefect's UI.
 
-Prefect makes a form of a flow's signature, and holds what comes back against the same types once more
-before the flow runs. Nothing here is free text that anything would evaluate: names have a pattern,
+Prefect makes a form of a flow's signature, with the help texts of its docstring, and holds what comes
+back against the same types once more before the flow runs. Nothing here is free text that anything would evaluate: names have a pattern,
 choices are listed, numbers have bounds.
 """
 
@@ -46,27 +46,9 @@ MOST_VALUES = 20
 """Of one list in a form; points are all combinations of the values of all lists."""
 MOST_EXPERIMENTS = 10
 
-Name = Annotated[
-    str,
-    Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$",
-        title="Name",
-        description="Letters, digits, - and _. The same name and settings again reuse the results.",
-    ),
-]
-OptionalName = Annotated[Name | None, Field(title="Name", description="None: title and key.")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 Nodes = Annotated[int, Field(ge=2, le=10_000)]
-Steps = Annotated[
-    int, Field(ge=1, le=100_000, title="Steps", description="Length of each run, in steps.")
-]
-Replicates = Annotated[
-    int,
-    Field(ge=1, le=1_000, title="Replicates", description="Runs of each point, with other seeds."),
-]
-Seed = Annotated[
-    int, Field(ge=0, le=2**63 - 1, title="Seed", description="Of the whole experiment.")
-]
+Steps = Annotated[int, Field(ge=1, le=100_000)]
+Replicates = Annotated[int, Field(ge=1, le=1_000)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 LiarShare = Annotated[float, Field(ge=0, le=1)]
-DryRun = Annotated[
-    bool, Field(title="Dry run", description="Only say what would be done; nothing is changed.")
-]

@@ -36,7 +36,8 @@ def test_form_has_choices_bounds_and_help(service: Service) -> None:
     assert fields["nodes"]["items"]["maximum"] == 10_000
     assert fields["nodes"]["maxItems"] == 20
     assert fields["shares_of_liars"]["items"]["maximum"] == 1
-    assert all(field["title"] and field["description"] for field in fields.values()), fields
+    assert "from 2 to 10,000" in fields["nodes"]["description"]
+    assert all(field["description"] for field in fields.values()), fields
 
 
 @pytest.mark.parametrize(
