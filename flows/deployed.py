@@ -44,6 +44,7 @@ from flows.forms import (
 )
 from flows.launch import check_before_start
 from sim_core.errors import QuorumlabError, RunFailed
+from sim_core.workspace import Workspace
 from tasks.show_in_prefect import verdict_rows
 
 MANY = Field(max_length=MOST_VALUES)
@@ -177,7 +178,7 @@ def reconcile(*, dry_run: bool = False) -> None:
     """
     from flows.reconcile import reconcile_workspace
 
-    _carried_out(
+    _looked_after(
         "reconcile",
         lambda console: reconcile_workspace(workspace_folder(), console, dry_run=dry_run),
     )
@@ -196,7 +197,7 @@ def clean(*, dry_run: bool = True) -> None:
         clean_workspace(workspace_folder(), console, dry_run=dry_run)
         return True
 
-    _carried_out("clean", work)
+    _looked_after("clean", work)
 
 
 @flow(name="benchmark", persist_result=False)
@@ -276,6 +277,14 @@ class _Told:
         text = output.getvalue().rstrip()
         get_run_logger().info("%s", text)
         create_markdown_artifact(f"```text\n{text}\n```", key=key, description=key)
+
+
+def _looked_after(what: str, work: Callable[[Console], bool]) -> None:
+    """Do what is due by the clock, as soon as there is something that it could be done to."""
+    if Workspace(workspace_folder()).has_ledger:
+        _carried_out(what, work)
+    else:
+        get_run_logger().info("nothing to do: no experiment has been run in this workspace yet")
 
 
 def _carried_out(what: str, work: Callable[[Console], bool]) -> None:

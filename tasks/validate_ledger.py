@@ -25,6 +25,8 @@ from sim_core.ledger.report import (
 )
 from sim_core.ledger.store import Ledger
 
+ADDRESS = "QUORUMLAB_LEDGER"
+"""Stands for the database's address, which may hold a password, where Great Expectations shows it."""
 AGREEING = Compared("all of it", "as it should be", "as it should be")
 
 
@@ -60,10 +62,13 @@ def _sources(url: URL) -> Iterator[tuple[Any, Any]]:
         import great_expectations
         from great_expectations.datasource.fluent.interfaces import TestConnectionError
 
-        context: Any = great_expectations.get_context(mode="ephemeral")
+        context: Any = great_expectations.get_context(
+            mode="ephemeral",
+            runtime_environment={ADDRESS: url.render_as_string(hide_password=False)},
+        )
         context.variables.progress_bars = {"globally": False, "metric_calculations": False}
         try:
-            rows = context.data_sources.add_sql("ledger", connection_string=_address(url))
+            rows = context.data_sources.add_sql("ledger", connection_string=f"${{{ADDRESS}}}")
             engines = rows.get_engine(), rows.get_execution_engine().engine
         except TestConnectionError as error:
             told = Trouble.VALIDATION_UNOPENED.tell(place=url, reason=error)
@@ -74,11 +79,6 @@ def _sources(url: URL) -> Iterator[tuple[Any, Any]]:
         rows.get_execution_engine().close()
         for engine in engines:
             engine.dispose()
-
-
-def _address(url: URL) -> str:
-    """Return a database's address, which may hold a password, as Great Expectations reads it."""
-    return url.render_as_string(hide_password=False).replace("$", r"\$")
 
 
 def _broken_queries(source: Any, runs: Sequence[Run]) -> Iterator[Failure]:

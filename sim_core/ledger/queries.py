@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, func, select, tuple_
+from sqlalchemy import Connection, Row, func, literal, select, tuple_
 
 from sim_core.errors import UserError
 from sim_core.ledger.statements import RUNS_AT_ONCE
@@ -48,7 +48,7 @@ def stream_entries(
     while True:
         statement = select(table).where(table.c.run == run).order_by(*keys).limit(rows_at_once)
         if after is not None:
-            statement = statement.where(tuple_(*keys) > tuple_(*after))
+            statement = statement.where(tuple_(*keys) > tuple_(*map(literal, after)))
         with ledger.reading(may_lag=True) as connection:
             rows = [tuple(row) for row in connection.execute(statement)]
         if rows:
@@ -95,7 +95,7 @@ def top_sources(
         return find_sources(connection, run.id, first_step, last_step, at_least, most)
 
 
-def run_with_alerts(connection: Connection, run_key: str) -> Row[*tuple[Any, ...]]:
+def run_with_alerts(connection: Connection, run_key: str) -> Row[Any]:
     """Return the identity of a run that keeps its alerts.
 
     Raises:

@@ -190,13 +190,13 @@ def delete_experiment(ledger: Ledger, name: str) -> list[str]:
     return ledger.write(write)
 
 
-def _own_runs(name: str) -> Select[int]:
+def _own_runs(name: str) -> Select[tuple[int]]:
     others = select(EXPERIMENT_RUNS.c.run).where(EXPERIMENT_RUNS.c.experiment != name)
     mine = select(EXPERIMENT_RUNS.c.run).where(EXPERIMENT_RUNS.c.experiment == name)
     return select(RUNS.c.id).where(RUNS.c.id.in_(mine), RUNS.c.id.not_in(others))
 
 
-def _locked(connection: Connection, runs: Select[int]) -> list[int]:
+def _locked(connection: Connection, runs: Select[tuple[int]]) -> list[int]:
     """Return runs that nobody else changes before the transaction ends."""
     return list(connection.execute(runs.order_by(RUNS.c.id).with_for_update()).scalars())
 

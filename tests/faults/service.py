@@ -58,17 +58,23 @@ class Service:
     def ask(self, deployment: str, parameters: Any, **more: Any) -> httpx.Response:
         """Return the answer to the wish for a run of a deployment, FLOW/NAME."""
         number = self.get(f"deployments/name/{deployment}")["id"]
-        return httpx.post(
-            f"{self.api}/deployments/{number}/create_flow_run",
-            json={"parameters": parameters, "state": {"type": "SCHEDULED"}, **more},
-            timeout=30,
-        )
+        wish = {"parameters": parameters, "state": {"type": "SCHEDULED"}, **more}
+        return self.post(f"deployments/{number}/create_flow_run", wish)
 
     def get(self, path: str) -> Any:
         """Return what the server answers."""
         answer = httpx.get(f"{self.api}/{path}", timeout=30)
         assert answer.status_code == 200, answer.text
         return answer.json()
+
+    def post(self, path: str, content: Any) -> httpx.Response:
+        """Return the answer, asked again as Prefect's client does while SQLite is at something else."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            answer = httpx.post(f"{self.api}/{path}", json=content, timeout=30)
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > end:
+                return answer
+            time.sleep(POLL_SECONDS)  # between two tries
 
     def state_of(self, flow_run: str) -> str:
         """Return the type of a flow run's state."""

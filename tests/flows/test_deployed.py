@@ -103,6 +103,8 @@ def artifact(key: str) -> str:
 def test_a_form_becomes_a_sweep_that_can_be_compared_cleaned_and_reconciled(
     workspace: Path,
 ) -> None:
+    deployed.reconcile()  # due by the clock before there is anything
+    assert not workspace.exists()
     deployed.sweep(
         name="asked",
         adversaries=["poisoner", "silent"],

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.faults.service import Service
+from tests.faults.service import PATIENCE_SECONDS, Service
+from tests.program import POLL_SECONDS
 
 DEPLOYED = ("sweep", "hourly-canary", "clean")
 
@@ -78,5 +80,27 @@ def test_triggered_sweep_is_carried_out_and_shows_its_results(service: Service) 
     assert answer.status_code == 201, answer.text
     service.wait_for_state(answer.json()["id"], "COMPLETED")
     assert (service.folder / "workspace/experiments/triggered/report.html").exists()
-    artifacts = httpx.post(f"{service.api}/artifacts/filter", json={}, timeout=30).json()
+    artifacts = service.post("artifacts/filter", {}).json()
     assert {"results", "verdicts"} <= {found["key"] for found in artifacts}
+
+
+def test_what_is_due_by_the_clock_is_carried_out_again_and_again(service: Service) -> None:
+    deployment = service.get("deployments/name/clean/clean")["id"]
+    schedules = f"deployments/{deployment}/schedules"
+    every = {"active": True, "schedule": {"interval": 5.0}}
+    added = service.post(schedules, [every])
+    assert added.status_code == 201, added.text
+    asked = {
+        "deployments": {"id": {"any_": [deployment]}},
+        "flow_runs": {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}},
+    }
+    end = time.monotonic() + PATIENCE_SECONDS
+    ended: list[dict[str, Any]] = []
+    while len(ended) < 2:
+        assert time.monotonic() < end, service.output()
+        time.sleep(POLL_SECONDS)  # between two looks
+        ended = service.post("flow_runs/filter", asked).json()
+    gone = httpx.delete(f"{service.api}/{schedules}/{added.json()[0]['id']}", timeout=30)
+    assert gone.status_code == 204, gone.text
+    assert all(run["auto_scheduled"] for run in ended)
+    assert {run["state"]["type"] for run in ended} == {"COMPLETED"}
