@@ -24,6 +24,7 @@ from rich.progress import (
 from rich.table import Table
 
 from flows.bench import Bench, Outcome, Spectator
+from flows.prefect_server import own_server
 from flows.services import MLFLOW, address_of
 from flows.show_comparison import verdict_lines
 from flows.show_optimisation import progress_line, show_optimisation
@@ -343,7 +344,7 @@ def _prefect_hint(workspace: Path) -> str:
     from prefect.settings import get_current_settings
 
     url = get_current_settings().api.url
-    if url:
+    if url and own_server() is None:
         return f"Prefect      {url.removesuffix('/api')}"
     return (
         f"Prefect      PREFECT_SERVER_DATABASE_CONNECTION_URL=sqlite+aiosqlite:///"

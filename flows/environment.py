@@ -30,6 +30,8 @@ PREFECT = {
     "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
 }
+DATABASE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
+SQLITE = "sqlite+aiosqlite:///"
 TALKATIVE = "prefect.events.clients"
 """A logger that writes onto the terminal while Prefect's server is away."""
 RAY = {
@@ -41,10 +43,15 @@ RAY = {
 def prepare_environment(workspace: Path) -> None:
     """Set what is needed; Prefect's records go to the workspace unless a server is configured."""
     database = workspace.expanduser().absolute() / "prefect.db"
-    settings = QUIET | PREFECT | RAY
-    settings["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = f"sqlite+aiosqlite:///{database}"
+    settings = QUIET | PREFECT | RAY | {DATABASE: f"{SQLITE}{database}"}
     for name, value in settings.items():
         os.environ.setdefault(name, value)
+
+
+def prefect_database() -> Path | None:
+    """Return the file of Prefect's records; None where they are kept elsewhere."""
+    url = os.environ.get(DATABASE, "")
+    return Path(url.removeprefix(SQLITE)) if url.startswith(f"{SQLITE}/") else None
 
 
 def quiet_prefect_console() -> None:

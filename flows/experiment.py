@@ -15,6 +15,7 @@ from prefect.settings import get_current_settings
 
 from flows.bench import SPECTATOR
 from flows.environment import expect_no_delivery, prepare_environment
+from flows.prefect_server import own_server
 from flows.stages import carry_out
 from sim_core.comparison.report import Report
 from sim_core.config import ExperimentConfig
@@ -155,10 +156,14 @@ def run_as_flow(config: ExperimentConfig, points: Sequence[Point], *, execute: b
 
 
 PATIENCE_SECONDS = 10.0
+START_SECONDS = 180.0
+"""A server of one's own takes 4 seconds to start on two processors, longer on a busy machine."""
 
 
 def expect_server() -> None:
-    """Return if the server that is configured answers, or none is, so that one will be started.
+    """Return when the server answers that is configured, or that this process has started.
+
+    Without either Prefect starts one.
 
     Raises:
         Unavailable: it does not answer.
@@ -166,7 +171,10 @@ def expect_server() -> None:
     url = get_current_settings().api.url
     if not url:
         return
+    own = own_server()
+    patience = PATIENCE_SECONDS if own is None else START_SECONDS
     try:
-        httpx.get(f"{url}/health", timeout=PATIENCE_SECONDS).raise_for_status()
+        httpx.get(f"{url}/health", timeout=patience).raise_for_status()
     except httpx.HTTPError as error:
-        raise Unavailable(Trouble.PREFECT_UNREACHABLE.tell(place=url, reason=error)) from error
+        reason = (own and own.last_words()) or error
+        raise Unavailable(Trouble.PREFECT_UNREACHABLE.tell(place=url, reason=reason)) from error

@@ -19,6 +19,7 @@ from flows.display import Terminal
 from flows.environment import prepare_environment, quiet_prefect_console
 from flows.inspect import find_experiment, opened
 from flows.orchestrators import PlainOrchestrator
+from flows.prefect_server import start_unless_configured
 from flows.services import use_services
 from flows.stages import carry_out
 from sim_core.checkpoint import encode
@@ -83,6 +84,7 @@ def plainly(config: ExperimentConfig, points: Sequence[Point], execute: bool) ->
 def _load_prefect(console: Console) -> Conduct:
     """Return what carries out an experiment as a flow."""
     with console.status("starting Prefect"):
+        start_unless_configured()
         from flows.experiment import run_as_flow
 
         quiet_prefect_console()

@@ -27,8 +27,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows.environment import prepare_environment
+from flows.environment import prefect_database, prepare_environment
 from flows.examine_services import answer, is_free
+from flows.prefect_server import create_tables
 from sim_core.errors import Unavailable, UserError
 from sim_core.workspace import Workspace, open_workspace, write_whole
 
@@ -121,6 +122,8 @@ def start_services(
 
 def _start_all(starting: _Starting, console: Console) -> None:
     folder = starting.workspace.folder
+    if (database := prefect_database()) is not None:
+        create_tables(database)
     prefect = starting.need(
         PREFECT,
         ["prefect", "server", "start", "--host", HOST, "--port", PORT],
