@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import socket
 import sqlite3
 import subprocess
@@ -23,6 +24,10 @@ from flows.environment import prefect_database
 HOST = "127.0.0.1"
 BACKLOG = 128
 STOP_SECONDS = 10.0
+DYING_SECONDS = 2.0
+"""Between closing its socket and its end."""
+REASON = re.compile(r"[\w.]+(Error|Exception)\b.*: ")
+"""How a traceback ends that it leaves behind."""
 SCHEMA = Path(__file__).with_name("prefect_schema.sql")
 """Tables of Prefect's database as its own migrations leave them; deployments/write_prefect_schema.py wrote it."""
 SETTINGS = {
@@ -41,7 +46,7 @@ class TemporaryServer:
         with socket.create_server((HOST, 0), backlog=BACKLOG) as listening:
             self.url = f"http://{HOST}:{listening.getsockname()[1]}/api"
             self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as it
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 - our own program
                 [sys.executable, "-P", "-m", "flows.prefect_server", str(listening.fileno())],
                 env={**os.environ, **SETTINGS, "PYTHONPATH": _path()},
                 stdin=subprocess.PIPE,  # whose end tells it that we are gone
@@ -53,12 +58,15 @@ class TemporaryServer:
         atexit.register(self.stop)
 
     def last_words(self) -> str | None:
-        """Return what it said at its end; None while it is there."""
-        if self._process.poll() is None:
+        """Return why it has ended; None where it goes on."""
+        try:
+            code = self._process.wait(DYING_SECONDS)
+        except subprocess.TimeoutExpired:
             return None
         self._output.seek(0)
         lines = self._output.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"it ended with exit code {self._process.returncode}"
+        reasons = [line for line in lines if REASON.match(line)] or lines
+        return reasons[-1] if reasons else f"it ended with exit code {code}"
 
     def stop(self) -> None:
         """End it, as soon as it has written what it was told."""
