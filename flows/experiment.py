@@ -86,7 +86,9 @@ class Ending:
         self.has_begun = True
         try:
             yield
-        except BaseException as error:  # Ctrl-C too: it reaches the server that we started as well
+        except (
+            BaseException
+        ) as error:  # Ctrl-C too: it reaches a server that Prefect has started as well
             self.error = error
             raise
 
