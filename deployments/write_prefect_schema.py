@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 from flows.environment import DATABASE, SQLITE
@@ -28,11 +29,8 @@ def migrated(database: Path) -> None:
 
 def dumped(database: Path) -> str:
     """Return the statements that make a database like this one."""
-    connection = sqlite3.connect(database)
-    try:
+    with closing(sqlite3.connect(database)) as connection:
         return "\n".join(connection.iterdump()) + "\n"
-    finally:
-        connection.close()
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ class Ending:
             yield
         except (
             BaseException
-        ) as error:  # Ctrl-C too: it reaches a server that Prefect has started as well
+        ) as error:  # Ctrl-C too, which a server of Prefect's own does not outlive
             self.error = error
             raise
 

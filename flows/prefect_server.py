@@ -87,8 +87,7 @@ def start_unless_configured() -> None:
 
     if get_current_settings().api.url:
         return
-    if (database := prefect_database()) is not None:
-        create_tables(database)
+    create_tables(prefect_database())
     _mine.append(TemporaryServer())
     os.environ["PREFECT_API_URL"] = _mine[0].url
     refresh_global_settings_context()
@@ -99,12 +98,12 @@ def own_server() -> TemporaryServer | None:
     return _mine[0] if _mine else None
 
 
-def create_tables(database: Path) -> None:
-    """Make Prefect's database if there is none; a later Prefect migrates it as one of its own.
+def create_tables(database: Path | None) -> None:
+    """Make Prefect's database if it is a file that is not there; a later Prefect migrates it as its own.
 
     Whatever hinders that hinders the server as well, which says so.
     """
-    if database.exists():
+    if database is None or database.exists():
         return
     with (
         suppress(OSError, sqlite3.Error),  # somebody else may have been faster

@@ -122,8 +122,7 @@ def start_services(
 
 def _start_all(starting: _Starting, console: Console) -> None:
     folder = starting.workspace.folder
-    if (database := prefect_database()) is not None:
-        create_tables(database)
+    create_tables(prefect_database())
     prefect = starting.need(
         PREFECT,
         ["prefect", "server", "start", "--host", HOST, "--port", PORT],
