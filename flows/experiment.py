@@ -86,9 +86,7 @@ class Ending:
         self.has_begun = True
         try:
             yield
-        except (
-            BaseException
-        ) as error:  # Ctrl-C too, which a server of Prefect's own does not outlive
+        except BaseException as error:  # Ctrl-C too: a server of Prefect's own ends with it
             self.error = error
             raise
 
