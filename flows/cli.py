@@ -16,7 +16,7 @@ from rich.console import Console
 from typer.exceptions import TyperException
 
 from flows.data import data_app
-from flows.environment import leave
+from flows.environment import collect_garbage_seldom, leave
 from sim_core.error_table import Trouble
 from sim_core.errors import Interrupted, QuorumlabError, RunFailed, UserError
 
@@ -395,6 +395,7 @@ def with_workspace(words: Sequence[str]) -> list[str]:
 
 def main() -> None:
     """Run the command line; every error ends as a paragraph on stderr and an exit code."""
+    collect_garbage_seldom()
     signal.signal(signal.SIGTERM, _terminate)
     debug = "--debug" in sys.argv
     try:

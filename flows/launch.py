@@ -99,22 +99,18 @@ def _load_prefect(console: Console) -> Conduct:
 def warm_up(config: ExperimentConfig, plan: Plan, *, execute: bool = True) -> None:
     """Begin in the background what takes seconds and will be needed, while Prefect starts."""
 
-    def load_libraries() -> None:
+    def prepare() -> None:
+        if execute and config.executor.kind == "ray_local":
+            with contextlib.suppress(Unavailable):  # the flow tries again, and says what is wrong
+                start_ray(config.executor)
         if config.validation.mode != "off" and config.validation.engine == "great_expectations":
             importlib.import_module("great_expectations")
         if config.tracking.kind != "off":
             importlib.import_module("mlflow")
-
-    def start_executor() -> None:
-        with contextlib.suppress(Unavailable):  # the flow tries again, and says what is wrong
-            start_ray(config.executor)
         threading.Event().wait()  # Ray ends with the thread that started it
 
-    if _all_reused(config, plan):
-        return
-    threading.Thread(target=load_libraries, daemon=True).start()
-    if execute and config.executor.kind == "ray_local":
-        threading.Thread(target=start_executor, daemon=True).start()
+    if not _all_reused(config, plan):
+        threading.Thread(target=prepare, daemon=True).start()
 
 
 def _all_reused(config: ExperimentConfig, plan: Plan) -> bool:

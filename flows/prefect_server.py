@@ -19,7 +19,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO
 
-from flows.environment import prefect_database
+from flows.environment import collect_garbage_seldom, prefect_database
 
 HOST = "127.0.0.1"
 BACKLOG = 128
@@ -122,6 +122,7 @@ def _path() -> str:
 
 def _serve(descriptor: int) -> None:
     """Serve until whoever started this process tells it to end, or is gone."""
+    collect_garbage_seldom()
     import uvicorn
     from prefect.server.api.server import create_app
 

@@ -11,9 +11,10 @@ import os
 import secrets
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from sim_core.config import ExecutorConfig, ModelConfig
 from sim_core.error_table import Trouble
@@ -29,6 +30,9 @@ from sim_core.state import State
 from tasks.last_words import last_words
 from tasks.worker import SEGMENTS_AHEAD
 from tasks.worker_pool import ProcessExecutor
+
+Item = TypeVar("Item")
+GATHERING_SECONDS = 0.5
 
 
 class Executor(Protocol):
@@ -69,8 +73,10 @@ class _RayRemote:
         return lambda: self._ray.get(reference)
 
 
-def simulate_in_shards(jobs: Sequence[Job]) -> Iterator[Segment | RunError]:
-    """Yield the segments of the jobs; runs in a Ray worker, whose networks may reach over others.
+def simulate_in_shards(jobs: Sequence[Job]) -> Iterator[list[Segment | RunError]]:
+    """Yield the segments of the jobs, those of a while together: each object costs Ray milliseconds.
+
+    It runs in a Ray worker, whose networks may reach over others.
 
     The shards beyond the first of a network live in actors, which end with the run.
     """
@@ -89,7 +95,24 @@ def simulate_in_shards(jobs: Sequence[Job]) -> Iterator[Segment | RunError]:
             open_remote=lambda part: _RayRemote(ray, part),
         )
 
-    yield from simulate_jobs(jobs, open_shards)
+    yield from gathered(simulate_jobs(jobs, open_shards), GATHERING_SECONDS)
+
+
+def gathered(items: Iterable[Item], seconds: float) -> Iterator[list[Item]]:
+    """Yield what comes of an iterable in lists, each of what came within so many seconds.
+
+    >>> list(gathered("abc", seconds=60)), list(gathered("abc", seconds=0))
+    ([['a', 'b', 'c']], [['a'], ['b'], ['c']])
+    """
+    some: list[Item] = []
+    until = time.monotonic() + seconds
+    for item in items:
+        some.append(item)
+        if time.monotonic() >= until:
+            yield some
+            some, until = [], time.monotonic() + seconds
+    if some:
+        yield some
 
 
 @contextmanager
@@ -120,7 +143,7 @@ def open_network(
     try:
         yield SimulatedNetwork(config, seed=seed, open_shards=open_shards)
     finally:
-        ray.shutdown()
+        _end_ray(ray)
 
 
 class RayExecutor:
@@ -147,7 +170,7 @@ class RayExecutor:
         errors = self._ray.exceptions
         try:
             for reference in self._remote.remote(list(jobs)):
-                yield self._ray.get(reference)
+                yield from self._ray.get(reference)
         except (
             errors.WorkerCrashedError,
             errors.ActorDiedError,
@@ -195,10 +218,24 @@ def _ray_executor(config: ExecutorConfig) -> Iterator[RayExecutor]:
         with last_words(Trouble.RAY_ENDED_ALL.tell()):
             yield RayExecutor(in_flight, config.network_shards)
     finally:
-        ray.shutdown()
+        _end_ray(ray)
 
 
 _STARTING = threading.Lock()
+"""Held while Ray starts, and while it ends."""
+
+
+def _end_ray(ray: Any) -> None:
+    """End Ray in the background: it takes a second, in which there is something else to do."""
+
+    def shut_down() -> None:
+        try:
+            ray.shutdown()
+        finally:
+            _STARTING.release()
+
+    _STARTING.acquire()
+    threading.Thread(target=shut_down, name="end of Ray").start()
 
 
 def start_ray(config: ExecutorConfig) -> None:
