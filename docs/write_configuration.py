@@ -75,6 +75,7 @@ UNITS = {
     "min_history": "flows",
     "min_scale": "standard deviations",
     "min_support": "flows",
+    "min_nodes": "nodes",
     "min_turnout": "share of nodes",
     "missed": "per flow",
     "pool_size": "connections",

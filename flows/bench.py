@@ -33,6 +33,7 @@ from sim_core.simulate import RunSpec
 from sim_core.workspace import Workspace, open_workspace, remember_ledger
 from tasks.describe_environment import describe_environment
 from tasks.estimate_memory import refuse_what_does_not_fit
+from tasks.occupancy import Occupancy
 from tasks.simulate_shard import Log
 
 
@@ -115,6 +116,8 @@ class Bench:
         self.queues = dict.fromkeys(QUEUES, QueueCounts())
         self.adjustments: list[dict[str, Any]] = []
         """What was done because the machine was short of something."""
+        self.occupancy = Occupancy()
+        """Which shard was executed where, and when."""
         self.spectator = SPECTATOR.get()
         self.environment = describe_environment()
         self.stage_seconds: dict[str, float] = {}
@@ -184,7 +187,9 @@ class Bench:
             )
 
     def tell_figures(self, log: Log) -> None:
-        """Log what went through the queues and what the caches of this process did."""
+        """Log how busy workers were, what went through the queues and what the caches of this process did."""
+        if (utilisation := self.occupancy.utilisation()) is not None:
+            log.info("%s", utilisation)
         for name, counts in self.queues.items():
             log.info("queue %s: %s", name, counts)
         for name, statistics in all_statistics().items():

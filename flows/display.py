@@ -180,6 +180,8 @@ class Terminal(Spectator):
         if bench.config.design.kind in ("saltelli", "morris"):
             self.console.print(f"which factors matter: quorumlab sensitivity {outcome.name}")
         self.console.print(f"[dim]{_stages(bench)}[/]", highlight=False)
+        if (utilisation := bench.occupancy.utilisation()) is not None:
+            self.console.print(f"[dim]{utilisation}[/]", highlight=False)
         if bench.adjustments:
             self.console.print(_adapted(bench.adjustments), highlight=False)
         self.console.print(_where(bench, self._workspace), highlight=False, soft_wrap=True)

@@ -23,7 +23,7 @@ Study = Literal[
     "smtp_detectors",
 ]
 Profile = Literal["development", "production", "high_performance", "edge"]
-Executor = Literal["inline", "processes", "ray_local"]
+Executor = Literal["inline", "processes", "ray_local", "ray_cluster"]
 Detector = Literal[
     "cusum",
     "ecod",

@@ -24,7 +24,7 @@ from flows.services import use_services
 from flows.stages import carry_out
 from sim_core.checkpoint import encode
 from sim_core.config import ExperimentConfig
-from sim_core.errors import Unavailable
+from sim_core.errors import QuorumlabError
 from sim_core.growth import check_growth
 from sim_core.ledger.stored import stored_points
 from sim_core.plan import Plan, Point, plan_runs
@@ -32,7 +32,7 @@ from sim_core.simulate import peak_rss_mb
 from sim_core.simulated_network import SimulatedNetwork
 from sim_core.workspace import Workspace, open_workspace
 from tasks.estimate_memory import refuse_what_does_not_fit
-from tasks.executors import start_ray
+from tasks.executors import ON_RAY, worth_starting
 
 SAMPLED_POINTS = 4
 SAMPLED_STEPS = 5
@@ -100,9 +100,14 @@ def warm_up(config: ExperimentConfig, plan: Plan, *, execute: bool = True) -> No
     """Begin in the background what takes seconds and will be needed, while Prefect starts."""
 
     def prepare() -> None:
-        if execute and config.executor.kind == "ray_local":
-            with contextlib.suppress(Unavailable):  # the flow tries again, and says what is wrong
-                start_ray(config.executor)
+        executor = worth_starting(config.executor, plan.most_nodes)
+        if execute and executor.kind in ON_RAY:
+            from tasks.on_ray import start_ray
+
+            with contextlib.suppress(
+                QuorumlabError
+            ):  # the flow tries again, and says what is wrong
+                start_ray(executor)
         if config.validation.mode != "off" and config.validation.engine == "great_expectations":
             importlib.import_module("great_expectations")
         if config.tracking.kind != "off":

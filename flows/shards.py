@@ -104,6 +104,7 @@ def _execute(
         count,
         WorkerDied,
         bench.config.limits.attempts,
+        bench.occupancy,
     )
     shards = make_shards(runs, executor.max_in_flight, bench.config.executor.shard_runs)
     adaptation = Adaptation(
@@ -118,6 +119,7 @@ def _execute(
     running: set[Any] = set()
     try:
         while waiting or running:
+            adaptation.allow(executor.max_in_flight)
             while waiting and len(running) < adaptation.in_flight:
                 shard = next_shard(waiting, adaptation.shard_runs)
                 future = orchestrator.submit(shard, workbench)

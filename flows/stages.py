@@ -19,7 +19,7 @@ from flows.validate import EarlyValidation, validate
 from flows.write_files import write_files
 from sim_core.comparison.report import Question, Report, compare
 from sim_core.comparison.verdicts import SmallestEffect
-from sim_core.config import ExperimentConfig
+from sim_core.config import ExecutorConfig, ExperimentConfig
 from sim_core.config.design import SampledDesign
 from sim_core.errors import RunFailed, Unavailable
 from sim_core.faultpoints import reach
@@ -28,8 +28,9 @@ from sim_core.ledger.report import ValidationReport
 from sim_core.plan import Point
 from sim_core.results import MAIN_METRICS, Execution, Findings, collect_findings
 from sim_core.simulate import RunSpec
-from tasks.executors import Executor, open_executor
+from tasks.executors import Executor, open_executor, worth_starting
 from tasks.made_files import RECORD, MadeFiles
+from tasks.occupancy import Occupancy
 from tasks.sample_resources import ResourceSampler
 from tasks.write_results import renew_queues
 
@@ -90,8 +91,10 @@ def simulate(bench: Bench, orchestrator: Orchestrator, *, execute: bool) -> dict
             runs = bench.missing_runs() if execute else []
             bench.spectator.planned(bench.plan, bench.committed_steps())
             if runs and executor is None:
-                with bench.stage("executor", f"starting {bench.config.executor.kind}"):
-                    executor = stack.enter_context(open_executor(bench.config.executor))
+                settings = worth_starting(bench.config.executor, bench.plan.most_nodes)
+                with bench.stage("executor", describe_executor(bench.config.executor, settings)):
+                    executor = stack.enter_context(open_executor(settings))
+                bench.occupancy = Occupancy()
                 if bench.config.validation.mode != "off" and not executor.dies_with_driver:
                     early = EarlyValidation(bench, orchestrator.log)
                     validation = stack.enter_context(closing(early))
@@ -101,6 +104,20 @@ def simulate(bench: Bench, orchestrator: Orchestrator, *, execute: bool) -> dict
             if not execute or not bench.grow():
                 break
     return executions
+
+
+def describe_executor(asked: ExecutorConfig, used: ExecutorConfig) -> str:
+    """Return what is about to be started, in words.
+
+    >>> describe_executor(ExecutorConfig(min_nodes=1000), ExecutorConfig(kind="processes"))
+    'starting processes, not ray_local: no network has executor.min_nodes=1000 nodes'
+    """
+    if asked.kind == used.kind:
+        return f"starting {used.kind}"
+    return (
+        f"starting {used.kind}, not {asked.kind}: no network has "
+        f"executor.min_nodes={asked.min_nodes} nodes"
+    )
 
 
 def describe_round(number: int, runs: Sequence[RunSpec]) -> str:

@@ -13,6 +13,7 @@ from sim_core.faultpoints import reach
 from sim_core.ledger.report import ValidationReport, render_html
 from sim_core.workspace import write_whole
 from tasks.made_files import MadeFiles
+from tasks.occupancy import trace
 from tasks.write_results import write_results, write_tables
 
 
@@ -41,8 +42,11 @@ def write_files(
             validation=outcome.validation,
             queues=bench.queues,
             adjustments=bench.adjustments,
+            utilisation=bench.occupancy.utilisation(),
             comparison=outcome.comparison,
         )
+        if stays := bench.occupancy.stays():
+            write_whole(bench.folder / "timeline.json", trace(stays))
         if outcome.optimisation is not None:
             write_optimisation(bench, outcome.optimisation)
         if report is not None:

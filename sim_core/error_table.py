@@ -234,6 +234,28 @@ class Trouble(Enum):
         3,
         "Ray does not start: {reason}. executor=inline runs without it",
     )
+    RAY_UNREACHABLE = (
+        "Ray",
+        "there is no cluster at that address, or it wants another token",
+        FATAL,
+        Unavailable,
+        3,
+        (
+            "no Ray cluster that this machine belongs to answers at {place}: {reason}. Let it join (ray start "
+            "--address=HEAD:PORT --num-cpus=0), and see that RAY_AUTH_TOKEN is the cluster's"
+        ),
+    )
+    RAY_NODE_DIFFERS = (
+        "Ray",
+        "a node of the cluster would simulate something else: other libraries, other data",
+        FATAL,
+        Unavailable,
+        3,
+        (
+            "node {node} of the Ray cluster cannot simulate what was planned here: {reason}. Install the same "
+            "requirements.lock on every node, and put data files at the same place"
+        ),
+    )
     RAY_WORKER_DIED = (
         "Ray",
         "a worker is gone or its result lost; as any worker",

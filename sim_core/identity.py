@@ -151,6 +151,15 @@ def model_version() -> str:
     return content_hash({"code": trees, "numpy": np.__version__, "numba": numba.__version__})
 
 
+def program() -> dict[str, str]:
+    """Return the version of the model and of the libraries that it depends on."""
+    return {
+        "model": model_version()[:12],
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+    }
+
+
 def syntax_without_docstrings(source: str) -> str:
     """Return the dumped syntax tree of a module, docstrings left out.
 

@@ -47,6 +47,11 @@ class Plan:
     """What differs between the points, one mapping of keys to values per point."""
     runs: tuple[PlannedRun, ...]
 
+    @property
+    def most_nodes(self) -> int:
+        """Nodes of the largest network."""
+        return max(config.simulation.nodes for config in self.configs)
+
 
 def plan_runs(
     config: ExperimentConfig, points: Sequence[Point], counts: Sequence[int] | None = None

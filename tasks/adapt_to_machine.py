@@ -83,6 +83,13 @@ class Adaptation:
         """What was changed, oldest first."""
         return [asdict(adjustment) for adjustment in self._adjustments]
 
+    def allow(self, in_flight: int) -> None:
+        """Take note of how many shards there is room for by now, as a cluster grows and shrinks."""
+        if in_flight != self._most_in_flight:
+            had_all = self.in_flight == self._most_in_flight
+            self._most_in_flight = in_flight
+            self.in_flight = in_flight if had_all else min(self.in_flight, in_flight)
+
     def look(self, transaction_seconds: float) -> Adjustment | None:
         """Look at the machine if it is time; return what has been changed."""
         if not self._config.enabled or self._clock() - self._last < self._config.every_seconds:

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -20,6 +20,7 @@ from sim_core.ledger.store import Claim, Ledger
 from sim_core.ledger.writer import LedgerWriter
 from sim_core.results import Execution
 from sim_core.simulate import RunSpec, Segment
+from tasks.occupancy import Occupancy, Place
 
 FIRST_BACKOFF_SECONDS = 0.1
 LONGEST_BACKOFF_SECONDS = 10.0
@@ -34,8 +35,10 @@ class Runner(Protocol):
     dies_with_driver: bool
     """Whether a run that kills who executes it kills this process."""
 
-    def execute(self, jobs: Sequence[Job]) -> Iterator[Segment | RunError]:
-        """Yield the segments of the jobs."""
+    def execute(
+        self, jobs: Sequence[Job], placed: Callable[[Place], None]
+    ) -> Iterator[Segment | RunError]:
+        """Yield the segments of the jobs, and tell where they are made."""
         ...
 
 
@@ -67,6 +70,7 @@ class Workbench:
         listener: Listener,
         worker_died: type[QuorumlabError],
         attempts: int,
+        occupancy: Occupancy,
     ) -> None:
         """Keep the parts; `attempts` is how often a run is tried whose worker dies."""
         self.ledger = ledger
@@ -76,6 +80,7 @@ class Workbench:
         self.listener = listener
         self.worker_died = worker_died
         self.attempts = attempts
+        self.occupancy = occupancy
         self.stopping = threading.Event()
         """Set when the experiment ends early: shards stop after the segment that they are at."""
 
@@ -100,7 +105,8 @@ def simulate_shard(shard: Shard, workbench: Workbench, log: Log) -> dict[str, Ex
     n_deaths = 0
     while specs := [spec for spec in shard.specs if not _is_over(spec, done)]:
         try:
-            _attempt(specs, workbench, done, reason, log)
+            with workbench.occupancy.shard(shard.index, len(specs)) as placed:
+                _attempt(specs, workbench, done, reason, log, placed)
         except workbench.worker_died as error:
             n_deaths += 1
             reason = str(error)
@@ -124,6 +130,7 @@ def _attempt(
     done: dict[str, Execution],
     reason: str | None,
     log: Log,
+    placed: Callable[[Place], None],
 ) -> None:
     """Execute runs until they are over, or their worker dies; `reason` is why the last one did.
 
@@ -143,7 +150,7 @@ def _attempt(
         jobs.append((replace(spec, detail=claim.detail), checkpoint))
         done[spec.run_key] = Execution(resumed_from_step=start)
     commits = _Commits(bench, done)
-    with closing(bench.runner.execute(jobs)) as items:  # type: ignore[type-var]
+    with closing(bench.runner.execute(jobs, placed)) as items:  # type: ignore[type-var]
         try:
             for item in items:
                 claim = claims[item.run_key]

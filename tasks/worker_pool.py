@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from sim_core.error_table import Trouble
 from sim_core.errors import Interrupted, Unavailable, WorkerDied
 from sim_core.jobs import Job, RunError
 from sim_core.simulate import Segment
+from tasks.occupancy import Place, here, unnoted
 
 ROOT = Path(__file__).parents[1]
 """Folder that holds the packages, which workers import as this process has."""
@@ -146,7 +147,9 @@ class ProcessExecutor:
             self.close()
             raise
 
-    def execute(self, jobs: Sequence[Job]) -> Iterator[Segment | RunError]:
+    def execute(
+        self, jobs: Sequence[Job], placed: Callable[[Place], None] = unnoted
+    ) -> Iterator[Segment | RunError]:
         """Yield the segments of the jobs as a worker makes them.
 
         A worker that is left in the midst of its jobs is ended, and another takes its place.
@@ -157,6 +160,7 @@ class ProcessExecutor:
             Unavailable: the system starts no process.
         """
         worker = self._take()
+        placed(Place(here().node, worker.process.pid))
         is_ready = False
         try:
             yield from worker.execute(jobs)

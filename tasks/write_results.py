@@ -17,6 +17,7 @@ from sim_core.config import ExperimentConfig
 from sim_core.results import Findings, Interval, RunRecord, runs_frame
 from sim_core.stopping import stops_of
 from sim_core.workspace import write_whole
+from tasks.occupancy import Utilisation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +40,7 @@ def write_results(
     validation: dict[str, Any] | None,
     queues: Mapping[str, QueueCounts],
     adjustments: Sequence[Mapping[str, Any]],
+    utilisation: Utilisation | None = None,
     comparison: Report | None = None,
 ) -> list[Path]:
     """Write the files of an experiment, each whole or not at all, and return them."""
@@ -55,6 +57,7 @@ def write_results(
         "validation": validation,
         "queues": _figures(queues),
         "adaptation": list(adjustments),
+        "utilisation": asdict(utilisation) if utilisation else None,
         "runs": [_run(record) for record in findings.records],
         "points": [
             {

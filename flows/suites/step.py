@@ -127,7 +127,7 @@ def sharding(config: ModelConfig, n_shards: int, *, steps: int) -> Any:
 
     @contextmanager
     def opened() -> Iterator[Callable[[], float]]:
-        from tasks.executors import open_network
+        from tasks.on_ray import open_network
 
         with open_network(config, n_shards) as model:
             for _ in range(SETTLED_STEPS):

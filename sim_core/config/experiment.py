@@ -117,13 +117,19 @@ class TrackingConfig(Frozen):
 class ExecutorConfig(Frozen):
     """Where runs are executed; never changes a result."""
 
-    kind: Literal["inline", "processes", "ray_local"] = "ray_local"
+    kind: Literal["inline", "processes", "ray_local", "ray_cluster"] = "ray_local"
+    address: str = Field("auto", pattern=r"^(auto|[A-Za-z0-9.\[\]:-]{1,253}:[0-9]{1,5})$")
+    """Of the head of a Ray cluster, HOST:PORT; auto: what `RAY_ADDRESS` or `ray start` on this machine say."""
+    min_nodes: int = Field(1, ge=1, le=10_000_000)
+    """Where the largest network has fewer nodes, worker processes execute runs, and Ray is not started."""
     num_cpus: int | None = Field(None, ge=1, le=4_096)
     """Worker processes; without it all processors."""
     nice: int = Field(0, ge=0, le=19)
     """How far worker processes (of `processes`) stand back behind other programs."""
     object_store_mb: int = Field(128, ge=75)
-    """Ray's object store."""
+    """Ray's object store (of `ray_local`)."""
+    dashboard: bool = False
+    """Whether Ray's own dashboard is started with it, on the loopback (of `ray_local`)."""
     max_in_flight: int | None = Field(None, ge=1)
     """Shards handed out at once; without it one more than `num_cpus`."""
     shard_runs: int | None = Field(None, ge=1)

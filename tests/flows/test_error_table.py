@@ -28,10 +28,13 @@ from sim_core.checkpoint import CheckpointFolder
 from sim_core.config import ExecutorConfig
 from sim_core.error_table import Handling, Trouble
 from sim_core.errors import QuorumlabError
+from sim_core.identity import program
 from sim_core.jobs import RunError, simulate_jobs
 from sim_core.simulate import Segment, simulate
 from sim_core.workspace import write_whole
-from tasks.executors import RayExecutor, open_executor
+from tasks.executors import open_executor
+from tasks.occupancy import here
+from tasks.on_ray import _STARTING, RayExecutor, expect_the_same
 from tasks.simulate_shard import load_checkpoint
 from tests import ledger_troubles
 from tests.ledger_tools import rechain
@@ -135,7 +138,21 @@ def folder_of_ray_is_too_deep(scene: Scene) -> QuorumlabError:
 def ray_is_not_there(scene: Scene) -> QuorumlabError:
     scene.patch.setattr("ray._private.auto_init_hook.enable_auto_connect", False)
     jobs = [(scene.fixture("make_spec")(), None)]
-    return caught(lambda: list(RayExecutor(1, 1).execute(jobs)))
+    with _STARTING:  # none of before is about to end
+        return caught(lambda: list(RayExecutor(ExecutorConfig(num_cpus=1)).execute(jobs)))
+
+
+@causes(Trouble.RAY_UNREACHABLE)
+def nobody_is_at_the_address_of_the_cluster(scene: Scene) -> QuorumlabError:
+    scene.patch.setenv("RAY_AUTH_MODE", "disabled")
+    return start(ExecutorConfig(kind="ray_cluster", address=f"127.0.0.1:{free_port()}"))
+
+
+@causes(Trouble.RAY_NODE_DIFFERS)
+def a_node_has_other_libraries(scene: Scene) -> QuorumlabError:
+    planned = replace(scene.fixture("make_spec")(), run_key="0" * 64)
+    theirs = {**program(), "numpy": "2.0.0"}
+    return caught(lambda: expect_the_same([(planned, None)], theirs, here()))
 
 
 def start(config: ExecutorConfig) -> QuorumlabError:

@@ -77,6 +77,18 @@ def test_more_is_done_again_after_a_while_and_never_too_much(look: Callable[...,
     assert [a["seconds"] for a in report] == [10.0, 20.0, 50.0, 60.0]
 
 
+def test_room_for_more_is_used_unless_the_machine_is_short(look: Callable[..., Any]) -> None:
+    adaptation = look.adaptation  # type: ignore[attr-defined]
+    adaptation.allow(5)
+    assert adaptation.in_flight == 5
+    look((85.0, 10.0))
+    assert adaptation.in_flight == 4
+    adaptation.allow(7)
+    assert adaptation.in_flight == 4, "it is short of memory"
+    adaptation.allow(2)
+    assert adaptation.in_flight == 2
+
+
 def test_nothing_is_looked_at_in_between_or_unless_asked_for(machine: Machine) -> None:
     def never() -> tuple[float, float]:
         raise AssertionError
