@@ -11,7 +11,7 @@ endif
 READY  := $(VENV)/.ready
 MINUTES ?= 10
 
-.PHONY: help setup run test test-slow faults soak check format lock clean-venv
+.PHONY: help setup run test test-slow faults soak check audit format lock clean-venv
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -42,11 +42,21 @@ faults: setup  ## kill, stop and starve the program at every named place
 soak: setup  ## break the program at random for MINUTES (10): what was injected, lost, doubled
 	@$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(SOAK)
 
-check: setup  ## format, lint, types, layers
+check: setup  ## format, lint, types, layers, security
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/bandit --quiet --recursive --configfile pyproject.toml flows tasks sim_core deployments
+	@$(MAKE) --no-print-directory audit
+
+audit: setup  ## look the locked packages up among known vulnerabilities, where the network allows
+	@found=$$($(BIN)/pip-audit --disable-pip --require-hashes --requirement requirements.lock --progress-spinner off --timeout 10 2>&1); \
+	case "$$found" in \
+	*"known vulnerabilit"*) echo "$$found" | grep -vE "could not be audited|^Name |^---"; \
+		echo "$$(echo "$$found" | grep -c "could not be audited") packages are not known where it was looked"; case "$$found" in *"No known"*) ;; *) exit 1 ;; esac ;; \
+	*) echo "packages were not audited: $$(echo "$$found" | tail -n 1)" ;; \
+	esac
 
 format: setup  ## rewrite the code in the project's format
 	@$(BIN)/ruff format .

@@ -76,9 +76,11 @@ def test_triggered_sweep_is_carried_out_and_shows_its_results(service: Service) 
         "replicates": 2,
         "executor": "inline",
     }
-    answer = service.ask("sweep/sweep", asked, job_variables={"command": "touch hostile"})
+    hostile = service.folder / "hostile"
+    answer = service.ask("sweep/sweep", asked, job_variables={"command": f"touch {hostile}"})
     assert answer.status_code == 201, answer.text
     service.wait_for_state(answer.json()["id"], "COMPLETED")
+    assert not hostile.exists(), "whoever triggers a flow cannot say what the worker executes"
     assert (service.folder / "workspace/experiments/triggered/report.html").exists()
     artifacts = service.post("artifacts/filter", {}).json()
     assert {"results", "verdicts"} <= {found["key"] for found in artifacts}
