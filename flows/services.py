@@ -29,6 +29,7 @@ from rich.table import Table
 
 from flows.environment import prefect_database, prepare_environment
 from flows.examine_services import answer, is_free
+from flows.prefect_password import CLIENT, FILE, SERVER, new_password, password_of
 from flows.prefect_server import create_tables
 from sim_core.errors import Unavailable, UserError
 from sim_core.workspace import Workspace, open_workspace, write_whole
@@ -123,6 +124,7 @@ def start_services(
 def _start_all(starting: _Starting, console: Console) -> None:
     folder = starting.workspace.folder
     create_tables(prefect_database())
+    password = password_of(folder) or new_password(folder)
     prefect = starting.need(
         PREFECT,
         ["prefect", "server", "start", "--host", HOST, "--port", PORT],
@@ -130,6 +132,7 @@ def _start_all(starting: _Starting, console: Console) -> None:
         health="/api/health",
         environment={
             "PREFECT_UI_API_URL": f"http://{HOST}:{PORT}/api",
+            SERVER: password,
             "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
             "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://{HOST}:{PORT},http://localhost:{PORT}",
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES,
@@ -147,7 +150,7 @@ def _start_all(starting: _Starting, console: Console) -> None:
     starting.wait(PREFECT, console)
     if starting.has_begun(PREFECT):  # a worker of before reports to a server that is gone
         starting.drop(WORKER)
-    client = {"PREFECT_API_URL": prefect.address}
+    client = {"PREFECT_API_URL": prefect.address, CLIENT: password}
     if not starting.has(WORKER):
         with console.status("registering deployments"):
             _register(client)
@@ -263,6 +266,8 @@ def show_services(folder: Path, console: Console) -> bool:
         address = service.address.removesuffix("/api")
         table.add_row(service.name, state, address, str(service.pid), escape(service.log))
     console.print(table if found else "no services; quorumlab up starts them")
+    if any(service.name == PREFECT for service, _ in found):
+        console.print(f"Prefect asks for the password in {folder / FILE}", soft_wrap=True)
     return all(trouble is None for _, trouble in found)
 
 
@@ -288,8 +293,11 @@ def address_of(folder: Path, name: str) -> str | None:
 def use_services(folder: Path) -> None:
     """Let this command use the Prefect server of a workspace, if there is one and no other is named."""
     address = address_of(folder, PREFECT)
-    if address is not None:
-        os.environ.setdefault("PREFECT_API_URL", address)
+    if address is None or "PREFECT_API_URL" in os.environ:
+        return
+    os.environ["PREFECT_API_URL"] = address
+    if password := password_of(folder):
+        os.environ.setdefault(CLIENT, password)
 
 
 def _write(workspace: Workspace, services: Iterable[Service]) -> None:

@@ -73,7 +73,13 @@ def test_up_run_up_down(program: Program) -> None:
     assert done.returncode == 0, done.stderr
     api = there["Prefect"]["address"]
     assert api.removesuffix("/api") in done.stdout
-    with httpx.Client() as client:
+    file = program.workspace / "prefect.password"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert httpx.get(f"{api}/admin/version").status_code == 401
+    for log in program.workspace.glob("logs/*"):
+        assert file.read_text().strip() not in log.read_text(), log
+    name, password = file.read_text().strip().split(":")
+    with httpx.Client(auth=(name, password)) as client:
         token = client.get(f"{api}/csrf-token", params={"client": "test"}).json()["token"]
         refused = client.post(f"{api}/flow_runs/filter", json={})
         assert refused.status_code == 403, "whoever has no token is a foreign page"
