@@ -50,6 +50,8 @@ LEASES = "prefect.server.concurrency.lease_storage.filesystem"
 START_SECONDS = 180.0
 STOP_SECONDS = 30.0
 POLL_SECONDS = 0.1
+BEAT_SECONDS = "30"
+"""Between two signs of life of a flow run; `zombies` says what becomes of those that give none."""
 LAST_LINES = 8
 GONE = "is gone"
 
@@ -162,6 +164,7 @@ def _start_all(starting: _Starting, console: Console) -> None:
             **client,
             "PREFECT_WORKER_WEBSERVER_HOST": HOST,
             "PREFECT_WORKER_WEBSERVER_PORT": PORT,
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": BEAT_SECONDS,
             "QUORUMLAB_WORKSPACE": str(folder),
         },
     )
@@ -346,19 +349,23 @@ def _program(words: Sequence[str], environment: Mapping[str, str]) -> dict[str, 
 
 
 def _register(environment: Mapping[str, str]) -> None:
-    """Create the work pool, and register what prefect.yaml describes.
+    """Create the work pool, and register what prefect.yaml describes, and what becomes of zombies.
 
     Raises:
         Unavailable: Prefect refuses.
     """
     template = str(CHECKOUT / "deployments" / "work_pool.json")
     kind = ("--type", "process", "--base-job-template", template, "--overwrite")
-    for words in (["work-pool", "create", POOL, *kind], ["--no-prompt", "deploy", "--all"]):
-        call = _program(["prefect", *words], environment)
+    for words in (
+        ["prefect", "work-pool", "create", POOL, *kind],
+        ["prefect", "--no-prompt", "deploy", "--all"],
+        ["flows.zombies"],
+    ):
+        call = _program(words, environment)
         done = subprocess.run(**call, capture_output=True, text=True, check=False)
         if done.returncode:
             said = (done.stderr or done.stdout).strip().splitlines()[-LAST_LINES:]
-            raise Unavailable(f"prefect {' '.join(words)} failed:\n" + "\n".join(said))
+            raise Unavailable(f"{' '.join(words)} failed:\n" + "\n".join(said))
 
 
 def _stop(services: Iterable[Service]) -> None:

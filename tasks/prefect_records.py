@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,10 @@ WHY = "set by quorumlab reconcile, after the ledger"
 
 @dataclass(frozen=True)
 class Record:
-    """A flow run that may not have ended as Prefect believes."""
+    """A flow run that may not have ended as Prefect believes, with the one that has started it."""
 
     id: UUID
+    """Of the outermost: a form's, such as `sweep`, within which the experiment is a flow run of its own."""
     name: str
     state: str
     """Prefect's type of it, such as RUNNING or CRASHED."""
@@ -40,6 +41,8 @@ class Record:
     is_deployed: bool
     """Whether a worker runs it again when it is scheduled."""
     seconds_in_state: float
+    inner: UUID | None = None
+    """The flow run of the experiment, where another has started it."""
 
 
 def has_server() -> bool:
@@ -54,11 +57,18 @@ def unsettled_records(workspace: Path) -> list[Record]:
         httpx.HTTPError: the server does not answer.
     """
     with get_client(sync_client=True) as client:
-        return [
-            _record(run)
-            for run in _all_runs(client)
-            if _workspace_of(run.parameters) == workspace.absolute()
-        ]
+        outer_ones: set[UUID] = set()
+        records = []
+        for run in _all_runs(client):
+            if _workspace_of(run.parameters) != workspace.absolute():
+                continue
+            outer = _outer(client, run)
+            if outer is not None and outer.id not in outer_ones:
+                outer_ones.add(outer.id)
+                records.append(replace(_record(outer), parameters=run.parameters, inner=run.id))
+            else:  # of an earlier try of the same outer one, too
+                records.append(_record(run))
+        return records
 
 
 def _all_runs(client: SyncPrefectClient) -> Iterator[FlowRun]:
@@ -74,6 +84,16 @@ def _all_runs(client: SyncPrefectClient) -> Iterator[FlowRun]:
     ):
         yield from runs
         offset += len(runs)
+
+
+def _outer(client: SyncPrefectClient, run: FlowRun) -> FlowRun | None:
+    """Return the flow run that has started one, if that has not ended well either."""
+    if run.parent_task_run_id is None:
+        return None
+    parent = client.read_task_run(run.parent_task_run_id).flow_run_id
+    outer = client.read_flow_run(parent) if parent is not None else None
+    is_unsettled = outer is not None and outer.state is not None and outer.state.type in UNSETTLED
+    return outer if is_unsettled else None
 
 
 def _record(run: FlowRun) -> Record:
@@ -98,7 +118,8 @@ def _workspace_of(parameters: dict[str, Any]) -> Path | None:
 def settle(record: Record, ended: str) -> None:
     """Let Prefect say that a flow run ended as the ledger says: `finished` or `failed`."""
     state: State[Any] = Completed(message=WHY) if ended == "finished" else Failed(message=WHY)
-    _set(record.id, state)
+    for run in _runs(record):
+        _set(run, state)
 
 
 def run_again(record: Record) -> None:
@@ -113,8 +134,14 @@ def give_up(record: Record) -> None:
 
 
 def _crash(record: Record) -> None:
+    if record.inner is not None:
+        _set(record.inner, Crashed(message=WHY))
     if record.state != StateType.CRASHED.value:
         _set(record.id, Crashed(message=WHY))
+
+
+def _runs(record: Record) -> list[UUID]:
+    return [record.id] if record.inner is None else [record.inner, record.id]
 
 
 def _set(run: UUID, state: State[Any]) -> None:

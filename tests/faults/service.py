@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -37,6 +38,10 @@ class Service:
         self._prefect("work-pool", "create", POOL, *words)
         chosen = [word for name in names or ["experiment"] for word in ("--name", name)]
         self._prefect("--no-prompt", "deploy", *chosen)
+
+    def register_zombies(self) -> None:
+        """Let the server mark flow runs as crashed that give no sign of life."""
+        self._call(sys.executable, "-m", "flows.zombies")
 
     def start_worker(self) -> subprocess.Popen[str]:
         """Start a worker."""
@@ -117,8 +122,11 @@ class Service:
             process.kill()
 
     def _prefect(self, *words: str) -> None:
+        self._call(str(COMMAND.parent / "prefect"), *words)
+
+    def _call(self, *words: str) -> None:
         done = subprocess.run(
-            [str(COMMAND.parent / "prefect"), *words],
+            words,
             cwd=ROOT,
             env=self._environment(),
             capture_output=True,

@@ -12,6 +12,7 @@ import httpx
 import psutil
 import pytest
 
+from flows.zombies import NAME
 from tests.faults.experiment import (
     End,
     assert_undisturbed,
@@ -22,6 +23,7 @@ from tests.faults.experiment import (
 )
 from tests.faults.service import Service
 from tests.program import (
+    POLL_SECONDS,
     PrefectServer,
     Program,
     free_port,
@@ -124,6 +126,64 @@ def test_flow_that_died_with_its_worker_is_found_and_goes_on(
     service.start_worker()
     service.wait_for_state(flow_run, "COMPLETED")
     assert_undisturbed(program, undisturbed)
+
+
+@pytest.fixture
+def forms(prefect_api: str, program: Program, once: str) -> Iterator[Service]:
+    """Return the deployment `sweep`, whose runs give signs of life; the first stops and never goes on."""
+    signs = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
+    workspace = {"QUORUMLAB_WORKSPACE": str(program.workspace)}
+    made = Service(prefect_api, program.folder, {"QUORUMLAB_FAULT": once} | signs | workspace)
+    made.deploy("sweep")
+    made.register_zombies()
+    yield made
+    made.stop()
+
+
+def stopped_form(forms: Service) -> str:
+    """Fill in the form, let worker and flow run die in the midst of it; return the flow run."""
+    worker = forms.start_worker()
+    asked = {"name": "form", "adversaries": ["poisoner"], "shares_of_liars": [0.1, 0.2], "nodes": [8],
+             "steps": 40, "replicates": 2, "executor": "inline"}  # fmt: skip
+    answer = forms.ask("sweep/sweep", asked)
+    assert answer.status_code == 201, answer.text
+    while not stopped(forms):
+        assert worker.poll() is None, forms.output()
+        time.sleep(POLL_SECONDS)  # between two looks
+    (process,) = stopped(forms)
+    worker.kill()
+    worker.wait()
+    process.kill()
+    return str(answer.json()["id"])
+
+
+def test_form_that_died_with_its_worker_is_scheduled_again(
+    program: Program, forms: Service
+) -> None:
+    """Row 12, where the experiment is a flow run within the one that somebody has asked for."""
+    flow_run = stopped_form(forms)
+    assert forms.state_of(flow_run) == "RUNNING"
+    done = program.run("reconcile", "--grace", "0")
+    assert "scheduled again in Prefect" in done.stdout, done.stdout + done.stderr
+    forms.start_worker()
+    forms.wait_for_state(flow_run, "COMPLETED")
+    inner = forms.post("flow_runs/filter", {"flows": {"name": {"any_": ["experiment"]}}}).json()
+    mine = [run["state_type"] for run in inner if run["name"] == "form"]
+    assert sorted(mine) == ["COMPLETED", "CRASHED"]
+    states = program.query("SELECT state, count(*) FROM run GROUP BY state")
+    assert states == [("finished", 4)]
+    again = program.run("reconcile", "--grace", "0")
+    assert again.returncode == 0, again.stdout
+
+
+def test_zombie_is_marked_as_crashed_by_the_server_itself(program: Program, forms: Service) -> None:
+    """Row 12, until somebody reconciles: the place that it holds becomes free."""
+    forms.register_zombies()  # a second time adds nothing
+    known = [entry["name"] for entry in forms.post("automations/filter", {}).json()]
+    assert known.count(NAME) == 1
+    flow_run = stopped_form(forms)
+    forms.wait_for_state(flow_run, "CRASHED")
+    assert "no sign of life" in forms.get(f"flow_runs/{flow_run}")["state"]["message"]
 
 
 def stand_still(program: Program, *words: str) -> subprocess.Popen[str]:
