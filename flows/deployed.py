@@ -2,13 +2,14 @@
 
 Each has a form of its own (see `forms`), turns it into what the command line would be given, and
 carries out just that. The workspace is the worker's: `QUORUMLAB_WORKSPACE`, or the folder
-`workspace` where the flow runs.
+`workspace` where the flow runs; and so is what its experiments have in common, `QUORUMLAB_OVERRIDES`.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from io import StringIO
@@ -66,6 +67,13 @@ CANARY = (
 def workspace_folder() -> Path:
     """Return the worker's workspace."""
     return Path(os.environ.get("QUORUMLAB_WORKSPACE", "workspace")).expanduser().absolute()
+
+
+def workers_words(words: Sequence[str]) -> list[str]:
+    """Return the overrides of the worker's environment, such as `ledger=postgresql`, but for keys in `words`."""
+    said = {_key(word) for word in words}
+    common = shlex.split(os.environ.get("QUORUMLAB_OVERRIDES", ""))
+    return [word for word in common if _key(word) not in said]
 
 
 @flow(name="quickstart", persist_result=False)
@@ -247,6 +255,10 @@ def canary() -> None:
     _carried_out("canary", work)
 
 
+def _key(word: str) -> str:
+    return word.lstrip("+").partition("=")[0]
+
+
 def _experiment(words: list[str]) -> str:
     """Run an experiment as a flow in this one; return its name.
 
@@ -256,9 +268,8 @@ def _experiment(words: list[str]) -> str:
     """
     folder = workspace_folder()
     prepare_environment(folder)
-    config, points = compose_experiment(
-        [*words, f"workspace={json.dumps(str(folder))}"], multirun=True
-    )
+    everything = [*workers_words(words), *words, f"workspace={json.dumps(str(folder))}"]
+    config, points = compose_experiment(everything, multirun=True)
     plan = check_before_start(config, points)
     get_run_logger().info("%s: %d points, %d runs", plan.name, len(plan.labels), len(plan.runs))
     run_experiment(config, points)

@@ -74,6 +74,18 @@ def flow_arguments(flow: Any) -> dict[str, Any]:
     return {key: needed[key] for key in flow.parameters.required}
 
 
+def test_words_of_the_worker_hold_where_the_form_says_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert deployed.workers_words(["executor=inline"]) == []
+    monkeypatch.setenv("QUORUMLAB_OVERRIDES", "ledger=postgresql executor=processes")
+    assert deployed.workers_words(["executor=inline"]) == ["ledger=postgresql"]
+    assert deployed.workers_words(["+study=quickstart"]) == [
+        "ledger=postgresql",
+        "executor=processes",
+    ]
+
+
 def test_pool_lets_nobody_name_a_command_or_an_environment() -> None:
     template = json.loads((ROOT / "deployments" / "work_pool.json").read_text())
     for part in (template["job_configuration"], template["variables"]["properties"]):
