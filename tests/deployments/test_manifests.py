@@ -47,6 +47,11 @@ SPOKEN = {
 """Who has to speak with whom."""
 
 
+def job_template() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((BASE.parent / "jobs" / "work_pool.json").read_text())
+    return found
+
+
 def pods() -> dict[str, dict[str, Any]]:
     """Return every pod's specification by the name of what it is part of."""
     cluster = RAY[0]["spec"]
@@ -54,6 +59,7 @@ def pods() -> dict[str, dict[str, Any]]:
     return {
         **{name: one["spec"]["template"]["spec"] for name, one in WORKLOADS.items()},
         **{f"ray{i}": group["template"]["spec"] for i, group in enumerate(groups)},
+        "job": job_template()["job_configuration"]["job_manifest"]["spec"]["template"]["spec"],
     }
 
 
@@ -76,7 +82,7 @@ def test_pod_has_no_rights_and_limits(name: str) -> None:
     assert {"cpu", "memory"} == set(container["resources"]["requests"])
     assert "/tmp" in {mount["mountPath"] for mount in container["volumeMounts"]}
     assert {mount["name"] for mount in container["volumeMounts"]} <= mounts
-    if name != "register":
+    if name not in ("register", "job"):
         assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container)
 
 
@@ -246,7 +252,7 @@ def test_compose_and_kubernetes_start_the_same() -> None:
                 assert health.endswith(container["readinessProbe"]["httpGet"]["path"])
     tags = {re.search(r":-(.*)\}", COMPOSE["services"]["worker"]["image"])[1]}  # type: ignore[index]
     tags |= {image["newTag"] for f in (BASE, OVERLAY) for image in kustomization(f)["images"]}
-    for pod in ("ray0", "ray1"):
+    for pod in ("ray0", "ray1", "job"):
         tags.add(pods()[pod]["containers"][0]["image"].rpartition(":")[2])
     assert tags == {version("quorumlab")}
 
@@ -286,6 +292,23 @@ def test_ray_on_kubernetes_asks_for_a_token() -> None:
     assert spec["enableInTreeAutoscaling"] is True
     sidecar = spec["autoscalerOptions"]["securityContext"]
     assert sidecar == pods()["ray0"]["containers"][0]["securityContext"]
+
+
+def test_job_of_a_flow_run_is_a_worker_whom_nobody_tells_what_to_execute() -> None:
+    template = job_template()
+    assert set(template["variables"]["properties"]) == {"name", "labels"}
+    job = template["job_configuration"]["job_manifest"]["spec"]["template"]
+    assert job["metadata"]["labels"]["app"] == "worker", "policies know it by this"
+    given = {one["name"]: one.get("value") for one in pods()["job"]["containers"][0]["env"]}
+    settings = read_settings(BASE / "worker.env")
+    shared = {
+        name for name in settings if name.startswith(("QUORUMLAB_", "MLFLOW_", "PREFECT_API"))
+    }
+    assert {name: given[name] for name in shared} == {name: settings[name] for name in shared}
+    rights = of_kind(documents(BASE.parent / "jobs" / "rights.yaml"), "Role")["worker"]["rules"]
+    assert {resource for rule in rights for resource in rule["resources"]} == {
+        *("jobs", "pods", "pods/log", "pods/status", "events")
+    }
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
