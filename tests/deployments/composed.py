@@ -68,6 +68,8 @@ class Composed:
     folder: Path
     variables: dict[str, str]
     postgres_port: int
+    quicker: dict[str, str] = field(default_factory=dict)
+    """Settings that a test adds to those of containers, or words to such a setting, to end sooner."""
     processes: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
 
     @cached_property
@@ -107,6 +109,8 @@ class Composed:
             settings |= read_settings(DEPLOYMENTS / described["env_file"])
         settings |= described.get("environment", {})
         placed = {name: self.placed(value) for name, value in settings.items()}
+        for name, words in self.quicker.items():
+            placed[name] = f"{placed.get(name, '')} {words}".strip()
         del placed["NUMBA_CACHE_DIR"]  # what is compiled once for all tests spares a minute
         return placed | {
             "PATH": f"{PROGRAMS}:{os.environ['PATH']}",

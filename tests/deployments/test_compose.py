@@ -25,6 +25,10 @@ ROLES = {
     "prefect": "PREFECT_DATABASE_PASSWORD",
     "mlflow": "MLFLOW_DATABASE_PASSWORD",
 }
+QUICKER = {
+    "PREFECT_WORKER_QUERY_SECONDS": "1",
+    "QUORUMLAB_OVERRIDES": "output.plots=false validation.engine=sql",
+}
 SWEEP = {
     "name": "composed",
     "adversaries": ["poisoner"],
@@ -47,7 +51,7 @@ def composed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
         "PREFECT_AUTH_STRING": f"admin:{secrets.token_hex(16)}"
     }
     with postgres_server(programs) as server:
-        made = Composed(tmp_path_factory.mktemp("composed"), made_up, server.port)
+        made = Composed(tmp_path_factory.mktemp("composed"), made_up, server.port, QUICKER)
         make_databases(made)
         try:
             for service in ("prefect", "mlflow", "register", "worker"):
