@@ -21,6 +21,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from pydantic import Field
 from rich.console import Console
 
+from flows.bench import SPECTATOR
 from flows.compose import compose_experiment
 from flows.environment import prepare_environment
 from flows.experiment import run_experiment
@@ -44,6 +45,7 @@ from flows.forms import (
     Topology,
 )
 from flows.launch import check_before_start
+from flows.run_page import Witness, show_outcome
 from sim_core.errors import QuorumlabError, RunFailed
 from sim_core.workspace import Workspace
 from tasks.show_in_prefect import verdict_rows
@@ -260,7 +262,7 @@ def _key(word: str) -> str:
 
 
 def _experiment(words: list[str]) -> str:
-    """Run an experiment as a flow in this one; return its name.
+    """Run an experiment as a flow in this one, and show here what came out; return its name.
 
     Raises:
         UserError: what is asked for cannot be, or is more than the limits allow.
@@ -272,7 +274,14 @@ def _experiment(words: list[str]) -> str:
     config, points = compose_experiment(everything, multirun=True)
     plan = check_before_start(config, points)
     get_run_logger().info("%s: %d points, %d runs", plan.name, len(plan.labels), len(plan.runs))
-    run_experiment(config, points)
+    witness = Witness()
+    token = SPECTATOR.set(witness)
+    try:
+        run_experiment(config, points)
+    finally:
+        SPECTATOR.reset(token)
+        if witness.outcome is not None:
+            show_outcome(witness.outcome, config.tracking, folder)
     return plan.name
 
 

@@ -37,8 +37,26 @@ CONTENTS = """
     LEFT JOIN tags AS content
         ON content.run_uuid = tags.run_uuid AND content.key = 'quorumlab.content'
     WHERE tags.key = 'quorumlab.experiment' AND tags.value = ?"""
+PLACES = """
+    SELECT runs.experiment_id, runs.run_uuid, point.value, CAST(replicate.value AS INTEGER) FROM tags
+    JOIN runs ON runs.run_uuid = tags.run_uuid
+        AND runs.lifecycle_stage = 'active' AND runs.status = 'FINISHED'
+    JOIN tags AS point ON point.run_uuid = tags.run_uuid AND point.key = 'quorumlab.point'
+    JOIN tags AS replicate
+        ON replicate.run_uuid = tags.run_uuid AND replicate.key = 'quorumlab.replicate'
+    WHERE tags.key = 'quorumlab.experiment' AND tags.value = ?"""
 NewRun = tuple[Content, Sequence[Point]]
 """What a run holds, and its curves."""
+
+
+class Place(NamedTuple):
+    """Where MLflow has a run."""
+
+    experiment_id: str
+    run: str
+    """Its id in MLflow."""
+    point: str
+    replicate: int
 
 
 class RunTable:
@@ -109,6 +127,17 @@ class RunTable:
         """
         with closing(sqlite3.connect(self._path, timeout=BUSY_SECONDS)) as database:
             return sorted(database.execute(CONTENTS, (name,)))
+
+    def places(self, name: str) -> list[Place]:
+        """Return where the finished runs of an experiment are.
+
+        Raises:
+            sqlite3.Error: the database cannot be read.
+        """
+        with closing(sqlite3.connect(self._path, timeout=BUSY_SECONDS)) as database:
+            return [
+                Place(str(number), *rest) for number, *rest in database.execute(PLACES, (name,))
+            ]
 
 
 class _Home(NamedTuple):

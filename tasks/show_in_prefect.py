@@ -23,6 +23,8 @@ from tasks.simulate_shard import Log
 
 LONGEST_GOODBYE_SECONDS = 5.0
 MOST_VERDICTS = 500
+MOST_COLUMNS = 4
+"""Points that have a column each in the table of results; more have a row each."""
 
 
 class ProgressArtifact:
@@ -83,12 +85,9 @@ class ProgressArtifact:
 
 def show_results(name: str, findings: Findings, comparison: Report | None = None) -> None:
     """Create tables of means and of verdicts, and a note on runs that did not finish."""
-    rows = [
-        {"point": label, "runs": max((i.n for i in intervals.values()), default=0)}
-        | {metric: in_words(intervals.get(metric)) for metric in MAIN_METRICS}
-        for label, intervals in zip(findings.labels, findings.points, strict=True)
-    ]
-    create_table_artifact(rows, key="results", description=f"{name}: means with 95 % intervals")
+    create_table_artifact(
+        result_rows(findings), key="results", description=f"{name}: means with 95 % intervals"
+    )
     if comparison is not None:
         create_table_artifact(
             verdict_rows(comparison),
@@ -103,6 +102,29 @@ def show_results(name: str, findings: Findings, comparison: Report | None = None
     if lines:
         text = "\n".join(["# Runs without a result", *lines[:200]])
         create_markdown_artifact(text, key="problems", description="Runs that did not finish")
+
+
+def result_rows(findings: Findings) -> list[dict[str, Any]]:
+    """Return a row per metric and a column per point; of many points a row per point.
+
+    Prefect's page has room for about five columns of figures.
+    """
+    points = list(zip(findings.labels, findings.points, strict=True))
+    sizes = [max((i.n for i in intervals.values()), default=0) for _, intervals in points]
+    if len(points) <= MOST_COLUMNS:
+        return [
+            {"metric": metric}
+            | {
+                f"{label} (n={size})": in_words(intervals.get(metric))
+                for (label, intervals), size in zip(points, sizes, strict=True)
+            }
+            for metric in MAIN_METRICS
+        ]
+    return [
+        {"point": label, "runs": size}
+        | {metric: in_words(intervals.get(metric)) for metric in MAIN_METRICS}
+        for (label, intervals), size in zip(points, sizes, strict=True)
+    ]
 
 
 def verdict_rows(comparison: Report) -> list[dict[str, str]]:
