@@ -92,8 +92,8 @@ def mlflow_links(name: str, tracking: TrackingConfig, workspace: Path) -> dict[s
             f"{server}/#/experiments/{number}/runs?{ONLY_TRAINING}&searchFilter={wanted}"
         ),
         "Runs side by side in MLflow": (
-            f"{server}/#/compare-runs?{ONLY_TRAINING}&runs={runs}"
-            f"&experiments={quote(json.dumps([number]))}"
+            f"{server}/#/compare-runs?runs={runs}"  # MLflow looks for them at the beginning only
+            f"&experiments={quote(json.dumps([number]))}&{ONLY_TRAINING}"
         ),
     }
 

@@ -137,8 +137,8 @@ def verdict_rows(comparison: Report) -> list[dict[str, str]]:
             "metric": c.metric,
             "difference": c.amount,
             "p after Holm": probability(c.p_adjusted),
-            "variance saved": c.saved,
             "in words": c.sentence,
+            "variance saved": c.saved.replace("-", "−"),  # Prefect takes a cell for Markdown
         }
         for c in [*comparison.findings, *others][:MOST_VERDICTS]
     ]

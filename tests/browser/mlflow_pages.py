@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from playwright.sync_api import Locator, Page, expect
@@ -12,7 +13,8 @@ class RunsPage:
 
     def __init__(self, page: Page, address: str) -> None:
         self._page = page
-        page.add_locator_handler(page.get_by_text("MLflow Assistant"), self._close_assistant)
+        assistant = page.get_by_text("Ask questions about your experiments")
+        page.add_locator_handler(assistant, self._close_assistant)
         page.goto(address)
         expect(page.get_by_role("heading", name="Runs", exact=True)).to_be_visible()
 
@@ -35,8 +37,10 @@ class RunsPage:
         search = self._page.get_by_placeholder("Search columns")
         for name in (*hidden, *shown):
             search.fill(name)
-            self._page.get_by_text(name, exact=True).last.click()
+            titles = self._page.locator("[class*=tree-title]")
+            titles.filter(has_text=re.compile(rf"^{re.escape(name)}$")).click()
         search.press("Escape")
         expect(search).to_have_count(0)
         for name in shown:
-            expect(self._page.get_by_role("columnheader", name=name).first).to_be_visible()
+            header = self._page.get_by_role("columnheader", name=name, exact=True)
+            expect(header.first).to_be_visible()
