@@ -7,14 +7,15 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 HOW_TO_INSTALL = (
     "Chromium is not installed (Debian: apt-get install chromium); where it has another name, "
     "set CHROMIUM to its path"
 )
-SIZE = {"width": 1280, "height": 800}
+SIZE = ViewportSize(width=1280, height=800)
+HIGHER = ViewportSize(width=1280, height=950)
 PATIENCE_SECONDS = 120.0
 """For what a page is to show, on a busy machine."""
 

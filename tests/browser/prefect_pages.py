@@ -89,6 +89,6 @@ def open_artifact(page: Page, key: str) -> None:
     expect(page.get_by_role("button", name="Show raw data")).to_be_visible()
 
 
-def scroll_to(place: Locator, *, block: str = "start") -> None:
-    """Scroll until a part of the page is at the upper or the lower (`end`) edge."""
-    place.evaluate("(element, block) => element.scrollIntoView({block})", block)
+def scroll_to(place: Locator) -> None:
+    """Scroll until a part of the page is at the upper edge."""
+    place.evaluate("element => element.scrollIntoView()")

@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from flows.services import MLFLOW, PREFECT, address_of
+from tests.browser.chromium import HIGHER, SIZE
 from tests.browser.mlflow_pages import RunsPage
 from tests.browser.prefect_pages import Form, open_artifact, open_tab, scroll_to
 from tests.program import Program, free_port
@@ -108,8 +109,9 @@ def watch(page: Page, picture: Picture) -> None:
     for key in ("results", "verdicts", "summary"):
         expect(artifacts.get_by_role("link").filter(has_text=key)).to_be_visible()
     expect(page.get_by_role("alert")).to_have_count(0)
-    scroll_to(artifacts, block="end")
+    page.set_viewport_size(HIGHER)  # its state above, its artifacts below
     picture("completed")
+    page.set_viewport_size(SIZE)
 
 
 def results(page: Page, picture: Picture) -> tuple[str, str]:
@@ -145,7 +147,7 @@ def look_at_runs(runs: RunsPage, picture: Picture) -> None:
             expect(runs.run(f"{point} / {replicate}")).to_be_visible()
     runs.change_columns(
         hidden=("Dataset", "Source", "Models"),
-        shown=("f1", "precision", "messages_sent", "adversary.share"),
+        shown=("f1", "precision", "recall", "point"),
     )
     picture("mlflow_runs")
 
