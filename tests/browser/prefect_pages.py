@@ -5,6 +5,14 @@ from __future__ import annotations
 from playwright.sync_api import Locator, Page, expect
 
 
+def log_in(page: Page, address: str, password: str) -> None:
+    """Open Prefect's pages, which ask who is there."""
+    page.goto(f"{address}/deployments")
+    page.get_by_placeholder("admin:pass").fill(password)
+    page.get_by_role("button", name="Login").click()
+    expect(page).to_have_url(f"{address}/deployments")
+
+
 class Form:
     """The form of a deployment, opened with the buttons that lead to it."""
 
@@ -43,9 +51,11 @@ class Form:
 
     def add(self, name: str, *values: float) -> None:
         """Add numbers to a list."""
+        numbers = self.field(name).get_by_role("spinbutton")
         for value in values:
+            n = numbers.count()
             self.field(name).get_by_role("button", name="Add item").click()
-            self.field(name).get_by_role("spinbutton").last.fill(str(value))
+            numbers.nth(n).fill(str(value))  # as soon as it is there
 
     def change_last(self, name: str, value: float) -> None:
         """Put another number in the place of a list's last one."""

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from flows.prefect_password import password_of
 from flows.services import MLFLOW, PREFECT, address_of
 from tests.browser.chromium import HIGHER, SIZE
 from tests.browser.mlflow_pages import RunsPage
-from tests.browser.prefect_pages import Form, open_artifact, open_tab, scroll_to
+from tests.browser.prefect_pages import Form, log_in, open_artifact, open_tab, scroll_to
 from tests.program import Program, free_port
 
 NAME = "poisoners"
@@ -42,6 +43,7 @@ def test_from_up_over_a_form_to_the_comparison_and_down(
     program: Program, page: Page, picture: Picture
 ) -> None:
     prefect, mlflow = started(program)
+    log_in(page, prefect, str(password_of(program.workspace)))
     form = Form(page, prefect, "sweep")
     for name in ("quickstart", "compare", "hourly-canary"):
         expect(page.get_by_role("link", name=name, exact=True).first).to_be_visible()
