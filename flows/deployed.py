@@ -13,7 +13,6 @@ import shlex
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from io import StringIO
-from pathlib import Path
 from typing import Annotated, Any
 
 from prefect import flow, get_run_logger
@@ -23,7 +22,7 @@ from rich.console import Console
 
 from flows.bench import SPECTATOR
 from flows.compose import compose_experiment
-from flows.environment import prepare_environment
+from flows.environment import prepare_environment, workspace_folder
 from flows.experiment import run_experiment
 from flows.forms import (
     MOST_EXPERIMENTS,
@@ -64,11 +63,6 @@ CANARY = (
     "output.plots=false",
     "dissemination=ledger,push_pull",
 )
-
-
-def workspace_folder() -> Path:
-    """Return the worker's workspace."""
-    return Path(os.environ.get("QUORUMLAB_WORKSPACE", "workspace")).expanduser().absolute()
 
 
 def workers_words(words: Sequence[str]) -> list[str]:

@@ -49,6 +49,11 @@ def prepare_environment(workspace: Path) -> None:
         os.environ.setdefault(name, value)
 
 
+def workspace_folder() -> Path:
+    """Return the workspace of this process, where nothing else names one: a worker's, for instance."""
+    return Path(os.environ.get("QUORUMLAB_WORKSPACE", "workspace")).expanduser().absolute()
+
+
 def prefect_database() -> Path | None:
     """Return the file of Prefect's records; None where they are kept elsewhere."""
     url = os.environ.get(DATABASE, "")

@@ -10,18 +10,18 @@ from typing import Any, TypeVar
 import httpx
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
 from prefect.settings import get_current_settings
 
 from flows.bench import SPECTATOR
-from flows.environment import expect_no_delivery, prepare_environment
+from flows.environment import expect_no_delivery, prepare_environment, workspace_folder
 from flows.prefect_server import own_server
 from flows.stages import carry_out
 from sim_core.comparison.report import Report
 from sim_core.config import ExperimentConfig
 from sim_core.config.explain import shortened
 from sim_core.error_table import Trouble
-from sim_core.errors import Unavailable
+from sim_core.errors import ConfigurationError, Unavailable
 from sim_core.plan import Point
 from sim_core.results import Execution, Findings
 from tasks.show_in_prefect import ProgressArtifact, show_results
@@ -119,6 +119,7 @@ def run_experiment(
         Unavailable: a service that is needed does not start.
         RunFailed: a run failed, or broke the protocol.
     """
+    _expect_own_workspace(config)
     prepare_environment(config.workspace)
     with ENDING.get(Ending()).noted():
         carry_out(config, points, PrefectOrchestrator(), execute=execute)
@@ -126,6 +127,22 @@ def run_experiment(
         expect_server()
         return
     SPECTATOR.get().stage("waiting for Prefect's server, two minutes at most")
+
+
+def _expect_own_workspace(config: ExperimentConfig) -> None:
+    """Refuse to write elsewhere than into the worker's workspace, where a worker carries this out.
+
+    Raises:
+        ConfigurationError: whoever has triggered the flow names another folder.
+    """
+    if deployment.id is None:
+        return
+    asked, mine = config.workspace.expanduser().absolute(), workspace_folder()
+    if asked != mine:
+        raise ConfigurationError(
+            f"workspace={shortened(str(asked), 200)}: a deployed flow works in its worker's, {mine}. Leave "
+            "it out, or set QUORUMLAB_WORKSPACE for the worker"
+        )
 
 
 def run_as_flow(config: ExperimentConfig, points: Sequence[Point], *, execute: bool = True) -> None:

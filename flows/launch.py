@@ -108,14 +108,26 @@ def warm_up(config: ExperimentConfig, plan: Plan, *, execute: bool = True) -> No
                 QuorumlabError
             ):  # the flow tries again, and says what is wrong
                 start_ray(executor)
-        if config.validation.mode != "off" and config.validation.engine == "great_expectations":
-            importlib.import_module("great_expectations")
-        if config.tracking.kind != "off":
-            importlib.import_module("mlflow")
+        for library in _needed_later(config):
+            importlib.import_module(library)
         threading.Event().wait()  # Ray ends with the thread that started it
 
     if not _all_reused(config, plan):
         threading.Thread(target=prepare, daemon=True).start()
+
+
+def _needed_later(config: ExperimentConfig) -> list[str]:
+    """Return the libraries that are needed when runs have ended, the first of them first."""
+    needed = []
+    if config.validation.mode != "off" and config.validation.engine == "great_expectations":
+        needed.append("great_expectations")
+    if config.output.tables:
+        needed += ["pandas", "pyarrow.parquet", "scipy.special", "jinja2"]
+    if config.output.plots:
+        needed += ["matplotlib.figure", "matplotlib.backends.backend_agg"]
+    if config.tracking.kind != "off":
+        needed.append("mlflow")
+    return needed
 
 
 def _all_reused(config: ExperimentConfig, plan: Plan) -> bool:

@@ -310,6 +310,18 @@ def test_failed_run_says_why_and_may_be_claimed_again(
     assert (row["state"], row["error"]) == ("finished", None)
 
 
+def test_text_that_looks_like_sql_is_kept_as_text(ledger, register, make_spec: MakeSpec):
+    text = "x'; DROP TABLE run; --"
+    spec = make_spec()
+    register(ledger, spec)
+    (claim,) = ledger.claim([spec])
+    ledger.fail(claim, text)
+    assert run_of(ledger, spec)["error"] == text
+    assert ledger.experiment(text) is None
+    assert ledger.runs_of(text) == []
+    assert ledger.runs_of("' OR '1'='1") == []
+
+
 def test_quarantine_of_runs_that_pass_validation_is_lifted(
     ledger, register, execute, make_spec: MakeSpec
 ):

@@ -155,5 +155,6 @@ class Service:
             "PREFECT_API_URL": self.api,
             "PREFECT_HOME": str(self.folder / "prefect"),
             "PREFECT_WORKER_QUERY_SECONDS": "1",
+            "QUORUMLAB_WORKSPACE": str(self.folder / "workspace"),
             **self.environment,
         }

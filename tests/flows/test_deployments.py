@@ -12,14 +12,14 @@ import pytest
 from tests.faults.service import PATIENCE_SECONDS, Service
 from tests.program import POLL_SECONDS
 
-DEPLOYED = ("sweep", "hourly-canary", "clean")
+DEPLOYED = ("experiment", "sweep", "hourly-canary", "clean")
 
 
 @pytest.fixture(scope="module")
 def service(prefect_api: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Return deployments with a worker; nothing of them is due by the clock."""
     folder = tmp_path_factory.mktemp("service")
-    made = Service(prefect_api, folder, {"QUORUMLAB_WORKSPACE": str(folder / "workspace")})
+    made = Service(prefect_api, folder, {})
     made.deploy(*DEPLOYED)
     for name in ("canary/hourly-canary", "clean/clean"):
         (schedule,) = made.get(f"deployments/name/{name}")["schedules"]
@@ -64,6 +64,14 @@ def test_what_gets_past_the_form_is_refused_by_the_flow(service: Service) -> Non
     number = sent.json()["id"]
     service.wait_for_state(number, "FAILED")
     assert "less than or equal to 10000" in service.get(f"flow_runs/{number}")["state"]["message"]
+
+
+def test_nobody_makes_a_worker_write_outside_of_its_workspace(service: Service) -> None:
+    elsewhere = service.folder / "elsewhere"
+    number = service.trigger(["executor=inline", "tracking=off"], elsewhere)
+    service.wait_for_state(number, "FAILED")
+    assert "works in its worker's" in service.get(f"flow_runs/{number}")["state"]["message"]
+    assert not elsewhere.exists()
 
 
 def test_triggered_sweep_is_carried_out_and_shows_its_results(service: Service) -> None:

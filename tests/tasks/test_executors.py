@@ -227,6 +227,32 @@ def test_program_that_cannot_be_started_is_told(monkeypatch: pytest.MonkeyPatch)
         ProcessExecutor(1, 1)
 
 
+ASK = "import ray, sys; ray.init(sys.argv[1], log_to_driver=False); print(ray.cluster_resources()['CPU'])"
+
+
+def test_ray_asks_for_a_token_that_this_process_alone_knows() -> None:
+    with open_executor(ExecutorConfig(kind="ray_local", num_cpus=1)):
+        import ray  # not before its token is known
+
+        address = ray.get_runtime_context().gcs_address
+        known = dict(os.environ)
+        assert len(known["RAY_AUTH_TOKEN"]) == 64
+        asked = {"knows it": known, "does not": known | {"RAY_AUTH_TOKEN": "f" * 64}}
+        answers = {
+            who: subprocess.run(
+                [sys.executable, "-c", ASK, address],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            for who, environment in asked.items()
+        }
+    assert answers["knows it"].stdout == "1.0\n", answers["knows it"].stderr
+    assert answers["does not"].returncode != 0
+    assert "token is missing or incorrect" in answers["does not"].stderr
+
+
 def test_a_worker_loads_only_what_a_run_needs() -> None:
     script = """
 import sys
