@@ -45,7 +45,7 @@ def write_files(
             utilisation=bench.occupancy.utilisation(),
             comparison=outcome.comparison,
         )
-        if stays := bench.occupancy.stays():
+        if bench.config.output.tables and (stays := bench.occupancy.stays()):
             write_whole(bench.folder / "timeline.json", trace(stays))
         if outcome.optimisation is not None:
             write_optimisation(bench, outcome.optimisation)
