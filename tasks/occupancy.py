@@ -13,7 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -89,9 +89,20 @@ class Occupancy:
                 self._stays += [Stay(index, runs, place, at, ended) for place, at in begun]
 
     def stays(self) -> list[Stay]:
-        """Return what is over, in the order of its beginning."""
+        """Return what is over, in the order of its beginning.
+
+        A worker that has another shard is done with the one before, whose last rows may still be on
+        their way into the ledger.
+        """
         with self._lock:
-            return sorted(self._stays, key=lambda stay: (stay.began, stay.shard))
+            found = sorted(self._stays, key=lambda stay: (stay.began, stay.shard))
+        next_at: dict[Place, float] = {}
+        clipped = []
+        for stay in reversed(found):
+            ended = min(stay.ended, next_at.get(stay.place, stay.ended))
+            clipped.append(replace(stay, ended=ended))
+            next_at[stay.place] = stay.began
+        return clipped[::-1]
 
     def utilisation(self) -> Utilisation | None:
         """Return how busy workers were until the last shard ended; None without any."""

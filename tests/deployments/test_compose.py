@@ -18,7 +18,10 @@ import yaml
 from tests.deployments.composed import DEPLOYMENTS, ROOT, Composed, interpolated, read_settings
 from tests.postgres import HOW_TO_INSTALL, find_programs, postgres_server
 
-pytestmark = pytest.mark.timeout(900)  # on a busy machine; half a minute on an idle one
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+]  # on a busy machine; half a minute on an idle one
 EXAMPLE = read_settings(DEPLOYMENTS / "compose.env.example")
 ROLES = {
     "quorumlab": "LEDGER_PASSWORD",

@@ -65,6 +65,7 @@ def test_a_node_is_killed_and_another_joins(
     assert sum(span["args"]["runs"] for span in spans) >= len(heads)
 
 
+@pytest.mark.slow
 def test_who_has_another_token_is_not_let_in(cluster: RayCluster, tmp_path: Path) -> None:
     program = Program(tmp_path, cluster.environment | {"RAY_AUTH_TOKEN": "f" * 64})
     refused = program.run(*SWEEP, "executor=ray_cluster", f"executor.address={cluster.address}")

@@ -54,6 +54,16 @@ def test_a_shard_is_noted_from_its_worker_on_even_if_that_dies() -> None:
     assert Occupancy().utilisation() is None
 
 
+def test_a_worker_is_done_with_a_shard_when_it_has_another() -> None:
+    times = iter([0.0, 1.0, 4.0, 4.5, 9.0])
+    occupancy = Occupancy(lambda: next(times))
+    with occupancy.shard(0, 5) as first:
+        first(ONE)
+        with occupancy.shard(1, 5) as second:
+            second(ONE)
+    assert occupancy.stays() == [Stay(0, 5, ONE, 1.0, 4.0), Stay(1, 5, ONE, 4.0, 4.5)]
+
+
 def test_trace_names_nodes_and_holds_every_stay() -> None:
     events = json.loads(trace([Stay(3, 5, TWO, 1.5, 2.0), Stay(4, 1, ONE, 2.0, 2.5)]))[
         "traceEvents"
