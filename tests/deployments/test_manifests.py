@@ -6,13 +6,12 @@ import json
 import re
 import shutil
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import distribution, version
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
-import ray.autoscaler
 import yaml
 
 from flows.environment import QUIET
@@ -279,8 +278,8 @@ def test_image_is_made_of_what_there_is_and_runs_as_nobody() -> None:
 @pytest.mark.parametrize("name", ["cluster.yaml", "checkouts.yaml"])
 def test_cluster_of_machines_is_what_ray_up_takes(name: str) -> None:
     (described,) = documents(DEPLOYMENTS / "ray" / name)
-    schema = Path(ray.autoscaler.__file__).with_name("ray-schema.json")
-    jsonschema.validate(described, json.loads(schema.read_text()))
+    schema = distribution("ray").locate_file("ray/autoscaler/ray-schema.json")
+    jsonschema.validate(described, json.loads(Path(str(schema)).read_text()))
     for commands in ("head_start_ray_commands", "worker_start_ray_commands"):
         assert "ray start" in described[commands][-1]
 
