@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,8 +49,10 @@ def test_a_node_is_killed_and_another_joins(
     process = program.start(*SWEEP, *words)
     try:
         program.wait_for(process, lambda: program.query(UNDER_WAY) >= [(2,)])
+        process.send_signal(signal.SIGSTOP)  # workers wait for it when they are a little ahead
         cluster.kill(first)
         cluster.add_node()
+        process.send_signal(signal.SIGCONT)
         out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
     finally:
