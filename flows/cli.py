@@ -310,7 +310,8 @@ def up(
     What is there already stays; a port that is taken gives way to the next free one.
     """
     del debug
-    from flows.services import FIRST_PORTS, MLFLOW, PREFECT, start_services
+    from flows.service import MLFLOW, PREFECT
+    from flows.services import FIRST_PORTS, start_services
 
     ports = {**FIRST_PORTS, PREFECT: prefect_port, MLFLOW: mlflow_port}
     start_services(workspace, Console(), ports=ports)

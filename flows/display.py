@@ -25,7 +25,7 @@ from rich.table import Table
 
 from flows.bench import Bench, Outcome, Spectator
 from flows.prefect_server import own_server
-from flows.services import MLFLOW, address_of
+from flows.service import MLFLOW, address_of
 from flows.show_comparison import verdict_lines
 from flows.show_optimisation import progress_line, show_optimisation
 from sim_core.config.design import SampledDesign

@@ -16,7 +16,7 @@ from flows.examine_ledger import examine_ledger
 from flows.examine_machine import examine_machine, examine_program
 from flows.examine_services import examine_ports, examine_service
 from flows.finding import Finding
-from flows.services import use_services
+from flows.service import use_services
 from sim_core.workspace import Workspace
 
 COLOURS = {"ok": "green", "warn": "yellow", "problem": "red"}

@@ -20,7 +20,7 @@ from flows.environment import prepare_environment, quiet_prefect_console
 from flows.inspect import find_experiment, opened
 from flows.orchestrators import PlainOrchestrator
 from flows.prefect_server import start_unless_configured
-from flows.services import use_services
+from flows.service import use_services
 from flows.stages import carry_out
 from sim_core.checkpoint import encode
 from sim_core.config import ExperimentConfig
@@ -102,7 +102,7 @@ def warm_up(config: ExperimentConfig, plan: Plan, *, execute: bool = True) -> No
     def prepare() -> None:
         executor = worth_starting(config.executor, plan.most_nodes)
         if execute and executor.kind in ON_RAY:
-            from tasks.on_ray import start_ray
+            from tasks.ray_start import start_ray
 
             with contextlib.suppress(
                 QuorumlabError

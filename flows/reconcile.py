@@ -21,7 +21,7 @@ from rich.table import Table
 from flows.environment import prepare_environment, quiet_prefect_console
 from flows.inspect import find_experiment, opened, state_of
 from flows.launch import launch_experiment, stored_experiment
-from flows.services import use_services
+from flows.service import use_services
 from sim_core.config import ExperimentConfig, OutputConfig, TrackingConfig
 from sim_core.error_table import Trouble
 from sim_core.errors import QuorumlabError, RunFailed, Unavailable, UserError

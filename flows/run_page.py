@@ -12,7 +12,7 @@ from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from flows.bench import Bench, Outcome, Spectator
-from flows.services import MLFLOW, address_of
+from flows.service import MLFLOW, address_of
 from flows.stages import describe_failure
 from sim_core.config import TrackingConfig
 from sim_core.error_table import Trouble

@@ -1,6 +1,6 @@
 """One network cut into shards that run side by side, exchanging only what the network needs.
 
-The first shard lives with the network, the others behind `Remote` handles (`tasks.on_ray` makes
+The first shard lives with the network, the others behind `Remote` handles (`tasks.ray_worker` makes
 them Ray actors). They are sent who is up, may propose and has received what; they send back counts,
 drafts, opinions and digests. Whole blocks of 64 nodes per shard, joined in node order: the same bits
 for any number of shards.

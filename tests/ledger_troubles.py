@@ -15,7 +15,7 @@ from sim_core.error_table import Trouble
 from sim_core.errors import QuorumlabError
 from sim_core.ledger.store import Ledger
 from sim_core.simulate import simulate
-from tests.postgres import free_port
+from tests.ports import free_port
 from tests.scene import Scene, caught, causes
 
 RENAME = text("UPDATE experiment SET state = 'late'")

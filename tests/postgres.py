@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from sim_core.config import PostgresLedger
 from sim_core.ledger.bulk import insert_rows
 from sim_core.ledger.engine import open_engine
 from sim_core.ledger.tables import BLOCKS, ENTRY_TABLES
+from tests.ports import free_port
 
 PROGRAMS = ("initdb", "pg_ctl")
 HOW_TO_INSTALL = "PostgreSQL is not installed (Debian: apt-get install postgresql)"
@@ -144,14 +144,6 @@ def run_as(owner: pwd.struct_passwd | None, command: list[str], folder: Path) ->
     if done.returncode:
         said = "".join(path.read_text(errors="replace") for path in (output, log) if path.exists())
         raise RuntimeError(f"{' '.join(command)}: exit code {done.returncode}\n{said}")
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def open_postgres(url: str) -> Engine:

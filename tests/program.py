@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -19,6 +18,8 @@ from typing import Any
 
 import psutil
 import psycopg
+
+from tests.ports import free_port
 
 COMMAND = Path(sys.executable).parent / "quorumlab"
 POLL_SECONDS = 0.01
@@ -53,12 +54,6 @@ class PrefectServer:
         if self.process is not None:
             kill_everything(self.process)
             self.process = None
-
-
-def free_port() -> int:
-    """Return a port that nobody uses at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def start_service(

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.program import COMMAND, POLL_SECONDS, free_port, kill_everything
+from tests.ports import free_port
+from tests.program import COMMAND, POLL_SECONDS, kill_everything
 
 TOKEN = "0123456789abcdef" * 4
 PATIENCE_SECONDS = 120.0

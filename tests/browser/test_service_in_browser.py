@@ -13,11 +13,12 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from flows.prefect_password import password_of
-from flows.services import MLFLOW, PREFECT, address_of
+from flows.service import MLFLOW, PREFECT, address_of
 from tests.browser.chromium import HIGHER, SIZE
 from tests.browser.mlflow_pages import RunsPage
 from tests.browser.prefect_pages import Form, log_in, open_artifact, open_tab, scroll_to
-from tests.program import Program, free_port
+from tests.ports import free_port
+from tests.program import Program
 
 NAME = "poisoners"
 POINTS = ("share-0.1", "share-0.2")

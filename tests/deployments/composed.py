@@ -15,7 +15,8 @@ from typing import Any
 
 import yaml
 
-from tests.program import POLL_SECONDS, free_port, kill_everything
+from tests.ports import free_port
+from tests.program import POLL_SECONDS, kill_everything
 
 ROOT = Path(__file__).parents[2]
 DEPLOYMENTS = ROOT / "deployments"

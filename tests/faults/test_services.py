@@ -22,14 +22,8 @@ from tests.faults.experiment import (
     is_stopped,
 )
 from tests.faults.service import Service
-from tests.program import (
-    POLL_SECONDS,
-    PrefectServer,
-    Program,
-    free_port,
-    kill_everything,
-    start_service,
-)
+from tests.ports import free_port
+from tests.program import POLL_SECONDS, PrefectServer, Program, kill_everything, start_service
 
 pytestmark = pytest.mark.faults
 

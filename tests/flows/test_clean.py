@@ -25,7 +25,7 @@ from sim_core.errors import OwnershipLost, UserError
 from sim_core.ledger.presence import present
 from sim_core.plan import plan_runs
 from sim_core.simulate import simulate
-from tests.postgres import free_port
+from tests.ports import free_port
 
 STEPS = 30
 HOUR = 3_600

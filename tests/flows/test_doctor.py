@@ -30,7 +30,8 @@ from sim_core.ledger.migrations.versions import schema_2
 from sim_core.ledger.store import Ledger
 from sim_core.simulate import RunSpec
 from sim_core.workspace import Workspace, remember_ledger
-from tests.postgres import Postgres, free_port
+from tests.ports import free_port
+from tests.postgres import Postgres
 
 
 @pytest.fixture

@@ -34,11 +34,13 @@ from sim_core.simulate import Segment, simulate
 from sim_core.workspace import write_whole
 from tasks.executors import open_executor
 from tasks.occupancy import here
-from tasks.on_ray import _STARTING, RayExecutor, expect_the_same, invent_token
+from tasks.on_ray import RayExecutor
+from tasks.ray_start import STARTING, invent_token
+from tasks.ray_worker import expect_the_same
 from tasks.simulate_shard import load_checkpoint
 from tests import ledger_troubles
 from tests.ledger_tools import rechain
-from tests.postgres import free_port
+from tests.ports import free_port
 from tests.scene import CAUSES, Cause, Scene, Witness, caught, causes
 
 assert ledger_troubles
@@ -138,7 +140,7 @@ def folder_of_ray_is_too_deep(scene: Scene) -> QuorumlabError:
 def ray_is_not_there(scene: Scene) -> QuorumlabError:
     scene.patch.setattr("ray._private.auto_init_hook.enable_auto_connect", False)
     jobs = [(scene.fixture("make_spec")(), None)]
-    with _STARTING:  # none of before is about to end
+    with STARTING:  # none of before is about to end
         return caught(lambda: list(RayExecutor(ExecutorConfig(num_cpus=1)).execute(jobs)))
 
 

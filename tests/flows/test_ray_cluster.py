@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
 from tests.postgres import Postgres
-from tests.program import Program, free_port
+from tests.program import Program
 from tests.ray_cluster import RayCluster, ray_cluster
 
 SWEEP = (

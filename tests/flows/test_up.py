@@ -8,14 +8,23 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from io import StringIO
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import httpx
 import psutil
 import pytest
+from rich.console import Console
 
-from tests.program import Program, free_port
+from flows.examine_services import is_free
+from flows.service import MLFLOW, read_services
+from flows.services import PORT, Starting
+from sim_core.workspace import open_workspace
+from tests.ports import free_port
+from tests.program import Program
 
 TINY = (
     "experiment.name=tiny", "simulation.nodes=6", "simulation.steps=4", "experiment.replicates=1",
@@ -132,3 +141,27 @@ def test_a_record_that_cannot_be_read_is_no_reason_to_guess(tmp_path: Path) -> N
         refused = program.run(word)
         assert refused.returncode == 2
         assert "services.json cannot be read" in refused.stderr
+
+
+def test_whoever_takes_the_port_first_is_not_mistaken_for_the_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter((True,))  # what was true when it was asked is not when the service starts
+    monkeypatch.setattr("flows.services.is_free", lambda port: next(answers, is_free(port)))
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as other:
+        Thread(target=other.serve_forever, daemon=True).start()
+        try:
+            starting = Starting(open_workspace(tmp_path), {MLFLOW: other.server_port})
+            starting.need(
+                MLFLOW, ["http.server", "--bind", "127.0.0.1", PORT], path="/", health="/"
+            )
+            service = starting.wait(MLFLOW, Console(file=StringIO()))
+            assert service.trouble is None
+            assert service.port > other.server_port
+            assert [each.port for each in read_services(tmp_path)] == [service.port]
+            starting.undo()
+            assert service.process is None
+            assert read_services(tmp_path) == []
+        finally:
+            starting.undo()
+            other.shutdown()
