@@ -6,7 +6,7 @@ import random
 import socket
 
 FIRST, LAST = 20_000, 32_000
-"""Above those of Ray's workers, below those that the kernel gives to whoever asks for any.
+"""Above those of Ray's workers, below those that the kernel gives to whoever asks for any."""
 
 
 def free_port() -> int:
