@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,6 +25,7 @@ from sim_core.ledger.cached import CachedQueries
 from sim_core.ledger.presence import present
 from sim_core.ledger.store import Ledger, open_engine
 from sim_core.ledger.stored import kept_kinds
+from sim_core.operations import Operations
 from sim_core.optimisation.goals import Aim
 from sim_core.optimisation.report import Optimisation
 from sim_core.optimisation.trials import Trial
@@ -35,6 +37,7 @@ from tasks.describe_environment import describe_environment
 from tasks.estimate_memory import refuse_what_does_not_fit
 from tasks.occupancy import Occupancy
 from tasks.simulate_shard import Log
+from tasks.telemetry import Sources, Telemetry
 
 
 @dataclass(frozen=True)
@@ -110,19 +113,32 @@ class Bench:
             self.checkpoints,
             keep=config.checkpoint.keep,
             attempts=config.ledger.attempts,
+            operations=Operations() if config.monitoring.enabled else None,
         )
         self.cache = Cache("ledger", config.cache)
         self.queries = CachedQueries(self.ledger, self.cache)
         self.queues = dict.fromkeys(QUEUES, QueueCounts())
         self.adjustments: list[dict[str, Any]] = []
         """What was done because the machine was short of something."""
-        self.occupancy = Occupancy()
+        self.occupancy = Occupancy(operations=self.ledger.operations)
         """Which shard was executed where, and when."""
         self.spectator = SPECTATOR.get()
+        self.telemetry = Telemetry(
+            plan.name,
+            config.monitoring,
+            config.alerts,
+            self.ledger.operations,
+            tell=self._warn,
+            sources=Sources(queues=lambda: self.queues),
+        )
+        """What is measured while it is at work."""
+        self.log: Log = logging.getLogger("quorumlab.experiment")
+        """Where issues are told, besides the spectator."""
         self.environment = describe_environment()
         self.stage_seconds: dict[str, float] = {}
         self.began = time.monotonic()
-        self._n_executed = 0
+        self.n_executed = 0
+        """Runs that this command has handed out."""
         self._presence = ExitStack()
         try:
             self._presence.enter_context(present(self.ledger.engine, plan.name))
@@ -169,10 +185,15 @@ class Bench:
         self.spectator.stage(text)
         began = time.monotonic()
         try:
-            yield
+            with self.telemetry.stage(name):
+                yield
         finally:
             seconds = self.stage_seconds.get(name, 0.0) + time.monotonic() - began
             self.stage_seconds[name] = round(seconds, 3)
+
+    def _warn(self, text: str) -> None:
+        self.spectator.warn(text)
+        self.log.warning("%s", text)
 
     def expect_experiment(self) -> None:
         """Return if the experiment is still there.
@@ -204,7 +225,7 @@ class Bench:
             kept = KEPT[run.spec.detail] <= kept_kinds(run.spec.run_key, row["detail"])
             if row["summary"] is None or not kept:
                 missing.append(run.spec)
-        self._n_executed += len(missing)
+        self.n_executed += len(missing)
         return missing
 
     def committed_steps(self) -> dict[str, int]:
@@ -232,7 +253,7 @@ class Bench:
         """Tell the spectator what was found so far, and how long the rest takes as it went until now."""
         wanted = self.config.optimise.trials
         left = max(0, wanted - len(here.trials)) * self.config.experiment.replicates
-        seconds = self.stage_seconds.get("simulate", 0.0) / max(1, self._n_executed) * left
+        seconds = self.stage_seconds.get("simulate", 0.0) / max(1, self.n_executed) * left
         self.spectator.tried(here.aim, here.trials, wanted, seconds)
 
 

@@ -105,6 +105,7 @@ def _execute(
         WorkerDied,
         bench.config.limits.attempts,
         bench.occupancy,
+        bench.telemetry,
     )
     shards = make_shards(runs, executor.max_in_flight, bench.config.executor.shard_runs)
     adaptation = Adaptation(
@@ -158,6 +159,7 @@ class ProgressCount:
         """Start with what is committed already."""
         self.steps = 0
         self._spectator, self._validation = bench.spectator, validation
+        self._telemetry = bench.telemetry
         self.warn = bench.spectator.warn
 
     def committed(self, run_key: str, steps: int) -> None:
@@ -167,6 +169,7 @@ class ProgressCount:
 
     def ended(self, run_key: str, error: str | None) -> None:
         """Pass on that a run has ended."""
+        self._telemetry.ended(error)
         self._spectator.ended(run_key, error)
         if error is None and self._validation is not None:
             self._validation.ended(run_key)

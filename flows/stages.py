@@ -31,7 +31,6 @@ from sim_core.simulate import RunSpec
 from tasks.executors import Executor, open_executor, worth_starting
 from tasks.made_files import RECORD, MadeFiles
 from tasks.occupancy import Occupancy
-from tasks.sample_resources import ResourceSampler
 from tasks.write_results import renew_queues
 
 MOST_COMPARED = 2_000
@@ -60,21 +59,33 @@ def carry_out(
         RunFailed: a run failed, or broke the protocol.
     """
     bench = open_bench(config, points)
-    with bench.closing():
-        with ResourceSampler() as sampler:
+    bench.log = orchestrator.log
+    with bench.closing(), bench.telemetry.at_work(describe_bench(bench)):
+        with bench.telemetry.sampling() as sampler:
             executions = simulate(bench, orchestrator, execute=execute)
             remove_garbage(bench.ledger, bench.checkpoints, bench.plan.name)
             report = orchestrator.stage("validate", lambda: validate(bench, orchestrator))
             outcome = conclude(bench, executions, report)
-            bench.queues["telemetry"] = sampler.counts
+            if sampler is not None:
+                bench.queues["telemetry"] = sampler.counts
             made = orchestrator.stage(
                 "write-results", lambda: write_files(bench, outcome, report, orchestrator)
             )
-        orchestrator.stage("publish", lambda: publish(bench, outcome, sampler, made, orchestrator))
+        orchestrator.stage("publish", lambda: publish(bench, outcome, made, orchestrator))
         bench.tell_figures(orchestrator.log)
         bench.spectator.finished(outcome, bench)
     if outcome.state != "finished":
         raise RunFailed(describe_failure(outcome))
+
+
+def describe_bench(bench: Bench) -> dict[str, str | int]:
+    """Return what an experiment is, as its trace shows it."""
+    return {
+        "key": bench.plan.key,
+        "points": len(bench.plan.labels),
+        "runs": len(bench.plan.runs),
+        "executor": bench.config.executor.kind,
+    }
 
 
 def simulate(bench: Bench, orchestrator: Orchestrator, *, execute: bool) -> dict[str, Execution]:
@@ -90,11 +101,12 @@ def simulate(bench: Bench, orchestrator: Orchestrator, *, execute: bool) -> dict
         for number in count(1):
             runs = bench.missing_runs() if execute else []
             bench.spectator.planned(bench.plan, bench.committed_steps())
+            bench.telemetry.runs["planned"] = len(bench.plan.runs)
             if runs and executor is None:
                 settings = worth_starting(bench.config.executor, bench.plan.most_nodes)
                 with bench.stage("executor", describe_executor(bench.config.executor, settings)):
                     executor = stack.enter_context(open_executor(settings))
-                bench.occupancy = Occupancy()
+                bench.occupancy = Occupancy(operations=bench.ledger.operations)
                 if bench.config.validation.mode != "off" and not executor.dies_with_driver:
                     early = EarlyValidation(bench, orchestrator.log)
                     validation = stack.enter_context(closing(early))
@@ -193,7 +205,6 @@ def compared(bench: Bench, findings: Findings) -> Report | None:
 def publish(
     bench: Bench,
     outcome: Outcome,
-    sampler: ResourceSampler,
     made: MadeFiles,
     orchestrator: Orchestrator,
 ) -> None:
@@ -229,7 +240,7 @@ def publish(
                 bench.ledger,
                 publication,
                 findings.steps,
-                sampler.samples,
+                [*bench.telemetry.samples, *bench.telemetry.operation_samples()],
                 sorted(path for path in files if path.is_file()),
                 tell_counts=lambda counts: bench.queues.update(publication=counts),
             )

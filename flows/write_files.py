@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from sim_core.ledger.report import ValidationReport, render_html
 from sim_core.workspace import write_whole
 from tasks.made_files import MadeFiles
 from tasks.occupancy import trace
+from tasks.plots.canvas import Picture
 from tasks.write_results import write_results, write_tables
 
 
@@ -43,10 +46,13 @@ def write_files(
             queues=bench.queues,
             adjustments=bench.adjustments,
             utilisation=bench.occupancy.utilisation(),
+            operations=bench.ledger.operations.figures() if bench.config.monitoring.enabled else {},
+            issues=bench.telemetry.alerts.report(),
             comparison=outcome.comparison,
         )
         if bench.config.output.tables and (stays := bench.occupancy.stays()):
             write_whole(bench.folder / "timeline.json", trace(stays))
+        pictures = keep_resources(bench)
         if outcome.optimisation is not None:
             write_optimisation(bench, outcome.optimisation)
         if report is not None:
@@ -54,9 +60,27 @@ def write_files(
             write_whole(bench.folder / "validation.html", render_html(report, outcome.name))
         made = MadeFiles(bench.folder, origin_of_files(bench, outcome))
         if not made.are_current():
-            made.new = make_files(bench, outcome)
+            made.new = make_files(bench, outcome, pictures)
         orchestrator.show_results(outcome.name, findings, outcome.comparison)
     return made
+
+
+def keep_resources(bench: Bench) -> list[Picture]:
+    """Keep what a command took that has executed something, and return it as pictures."""
+    samples = bench.telemetry.samples
+    if not (samples and bench.n_executed and bench.config.output.tables):
+        return []
+    from tasks.resource_history import keep_history
+
+    history = keep_history(bench.folder, samples)
+    if not bench.config.output.plots:
+        return []
+    from tasks.plots.resources import draw_resources
+
+    pictures = draw_resources(history)
+    for picture in pictures:
+        write_whole(bench.folder / "plots" / f"{picture.name}.svg", picture.as_file())
+    return pictures
 
 
 def origin_of_files(bench: Bench, outcome: Outcome) -> dict[str, Any]:
@@ -74,8 +98,8 @@ def origin_of_files(bench: Bench, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def make_files(bench: Bench, outcome: Outcome) -> list[Path]:
-    """Make what takes time: tables, plots, and the page; return the files."""
+def make_files(bench: Bench, outcome: Outcome, resources: Sequence[Picture]) -> list[Path]:
+    """Make what takes time: tables, plots, and the page, with pictures of resources; return the files."""
     findings, plots = outcome.findings, bench.folder / "plots"
     files: list[Path] = []
     if bench.config.output.tables:
@@ -92,6 +116,6 @@ def make_files(bench: Bench, outcome: Outcome) -> list[Path]:
         from flows.report import subject_of_outcome
         from tasks.write_report import write_report
 
-        subject = subject_of_outcome(bench, outcome)
+        subject = replace(subject_of_outcome(bench, outcome), resources=resources)
         files += write_report(subject, bench.page, plots if bench.config.output.plots else None)
     return files

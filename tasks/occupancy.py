@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+from sim_core.operations import Operations
+
 MATTERS = 0.1
 """Share of the workers' time from which waiting for something is worth a word."""
 
@@ -71,9 +73,14 @@ class Utilisation:
 class Occupancy:
     """Notes which shard is where, from any thread."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin now."""
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        operations: Operations | None = None,
+    ) -> None:
+        """Begin now; how long shards wait for a worker is timed as `executor.wait`."""
         self._clock, self._began = clock, clock()
+        self._operations = operations or Operations()
         self._stays: list[Stay] = []
         self._lock = threading.Lock()
 
@@ -81,8 +88,15 @@ class Occupancy:
     def shard(self, index: int, runs: int) -> Iterator[Callable[[Place], None]]:
         """Note a shard while the block lasts; call what is given as soon as it is at a worker."""
         begun: list[tuple[Place, float]] = []
+        entered = self._clock()
+
+        def placed(place: Place) -> None:
+            now = self._clock()
+            begun.append((place, now - self._began))
+            self._operations.record("executor.wait", now - entered)
+
         try:
-            yield lambda place: begun.append((place, self._clock() - self._began))
+            yield placed
         finally:
             ended = self._clock() - self._began
             with self._lock:

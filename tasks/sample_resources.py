@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
@@ -18,6 +18,9 @@ MOST_SAMPLES = 2_000
 """Samples kept; when there are more, every other one is dropped and the interval doubles."""
 MEGABYTE = 1e6
 """As MLflow counts its own system metrics."""
+BUSY = "system/cpu_utilization_percentage"
+OURS = "system/process_tree_cpu_percentage"
+OTHERS = "system/other_programs_cpu_percentage"
 SHORTEST_RATE_SECONDS = 0.05
 """Over less than this, processor time is too coarse to be given as a rate."""
 
@@ -41,9 +44,18 @@ class ResourceSampler:
         publish(sampler.samples)
     """
 
-    def __init__(self, interval_seconds: float = 1.0, *, most_samples: int = MOST_SAMPLES) -> None:
-        """Take a sample every `interval_seconds`, and keep at most `most_samples`."""
-        self._interval = interval_seconds
+    def __init__(
+        self,
+        interval_seconds: float = 1.0,
+        *,
+        most_samples: int = MOST_SAMPLES,
+        more: Callable[[], Mapping[str, float]] = dict,
+    ) -> None:
+        """Take a sample every `interval_seconds`, and keep at most `most_samples`.
+
+        `more` gives figures besides those of processes and machine.
+        """
+        self._interval, self._more = interval_seconds, more
         self._most = max(2, most_samples)
         self._stop = threading.Event()
         self._samples: list[ResourceSample] = []
@@ -83,7 +95,8 @@ class ResourceSampler:
 
     def _take(self) -> None:
         try:
-            values = self._tree.figures() | self._machine.figures()
+            values = {**self._tree.figures(), **self._machine.figures(), **self._more()}
+            values |= _cpu_of_others(values)
         except (psutil.Error, OSError):
             self._counts = replace(self._counts, failed=self._counts.failed + 1)
             return  # a sample that cannot be had is no reason to stop the work that is sampled
@@ -99,6 +112,14 @@ class ResourceSampler:
             dropped=self._counts.dropped + dropped,
             deepest=max(self._counts.deepest, deepest),
         )
+
+
+def _cpu_of_others(values: Mapping[str, float]) -> dict[str, float]:
+    """Return the share of all processors that other programs took, where both figures are known."""
+    busy, ours = values.get(BUSY), values.get(OURS)
+    if busy is None or ours is None:
+        return {}
+    return {OTHERS: max(0.0, busy - ours / (os.cpu_count() or 1))}
 
 
 def every_other(samples: list[ResourceSample]) -> list[ResourceSample]:
@@ -125,9 +146,14 @@ class ProcessTree:
     def figures(self) -> dict[str, float]:
         """Return the figures of now; processor time is the mean since the call before."""
         processes = self._processes()
+        rss = [_rss(process) / MEGABYTE for process in processes]
         figures = {
-            "system/process_tree_rss_megabytes": sum(map(_rss, processes)) / MEGABYTE,
+            "system/process_tree_rss_megabytes": sum(rss),
+            "system/driver_rss_megabytes": rss[0],
+            "system/workers_rss_megabytes": sum(rss[1:]),
             "system/process_tree_processes": float(len(processes)),
+            "system/process_tree_threads": float(sum(map(_threads, processes))),
+            "system/process_tree_open_files": float(sum(map(_open_files, processes))),
         }
         elapsed = time.monotonic() - self._clock
         if elapsed >= SHORTEST_RATE_SECONDS:
@@ -160,6 +186,22 @@ def _rss(process: psutil.Process) -> float:
         return float(process.memory_info().rss)
     except psutil.Error:
         return 0.0
+
+
+def _threads(process: psutil.Process) -> int:
+    """Return how many threads a process has, 0 if it is gone."""
+    try:
+        return int(process.num_threads())
+    except psutil.Error:
+        return 0
+
+
+def _open_files(process: psutil.Process) -> int:
+    """Return how many files and connections a process has open, 0 if it is gone or another's."""
+    try:
+        return int(process.num_fds())
+    except psutil.Error:
+        return 0
 
 
 class Machine:

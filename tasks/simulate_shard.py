@@ -21,6 +21,7 @@ from sim_core.ledger.writer import LedgerWriter
 from sim_core.results import Execution
 from sim_core.simulate import RunSpec, Segment
 from tasks.occupancy import Occupancy, Place
+from tasks.telemetry import Telemetry
 
 FIRST_BACKOFF_SECONDS = 0.1
 LONGEST_BACKOFF_SECONDS = 10.0
@@ -71,6 +72,7 @@ class Workbench:
         worker_died: type[QuorumlabError],
         attempts: int,
         occupancy: Occupancy,
+        telemetry: Telemetry,
     ) -> None:
         """Keep the parts; `attempts` is how often a run is tried whose worker dies."""
         self.ledger = ledger
@@ -81,6 +83,7 @@ class Workbench:
         self.worker_died = worker_died
         self.attempts = attempts
         self.occupancy = occupancy
+        self.telemetry = telemetry
         self.stopping = threading.Event()
         """Set when the experiment ends early: shards stop after the segment that they are at."""
 
@@ -105,8 +108,11 @@ def simulate_shard(shard: Shard, workbench: Workbench, log: Log) -> dict[str, Ex
     n_deaths = 0
     while specs := [spec for spec in shard.specs if not _is_over(spec, done)]:
         try:
-            with workbench.occupancy.shard(shard.index, len(specs)) as placed:
-                _attempt(specs, workbench, done, reason, log, placed)
+            with (
+                workbench.telemetry.shard(shard.index, len(specs)) as trace,
+                workbench.occupancy.shard(shard.index, len(specs)) as placed,
+            ):
+                _attempt(specs, workbench, done, reason, log, placed, trace)
         except workbench.worker_died as error:
             n_deaths += 1
             reason = str(error)
@@ -131,6 +137,7 @@ def _attempt(
     reason: str | None,
     log: Log,
     placed: Callable[[Place], None],
+    trace: object,
 ) -> None:
     """Execute runs until they are over, or their worker dies; `reason` is why the last one did.
 
@@ -146,10 +153,11 @@ def _attempt(
     jobs: list[Job] = []
     for spec in specs:
         claim = claims[spec.run_key]
-        start, checkpoint = load_checkpoint(claim, bench.checkpoints, log)
+        with bench.telemetry.operations.timed("checkpoint.read"):
+            start, checkpoint = load_checkpoint(claim, bench.checkpoints, log)
         jobs.append((replace(spec, detail=claim.detail), checkpoint))
         done[spec.run_key] = Execution(resumed_from_step=start)
-    commits = _Commits(bench, done)
+    commits, n_nodes = _Commits(bench, done), {s.run_key: s.config.simulation.nodes for s in specs}
     with closing(bench.runner.execute(jobs, placed)) as items:  # type: ignore[type-var]
         try:
             for item in items:
@@ -158,6 +166,7 @@ def _attempt(
                     commits.settle()
                     _fail(claim, item.message, bench, done)
                 else:
+                    bench.telemetry.segment(trace, item, n_nodes[item.run_key])
                     commits.add(claim, item)
                 if bench.stopping.is_set():
                     raise Interrupted("the experiment was stopped")

@@ -17,7 +17,7 @@ from sim_core.comparison.wording import percent, plain
 from sim_core.workspace import write_whole
 from tasks.plots.canvas import Picture
 from tasks.plots.factors import Spot
-from tasks.plots.gallery import StepsOf, galleries
+from tasks.plots.gallery import Gallery, StepsOf, galleries
 from tasks.plots.style import printable, style_rules
 from tasks.report_tables import MARKS, Origin, comparisons_of, means_of, origins_of, settings_of
 
@@ -73,6 +73,8 @@ class Subject:
     why_not: str = ""
     """Why nothing was compared."""
     notes: Sequence[str] = ()
+    resources: Sequence[Picture] = ()
+    """What the command took that has made the page."""
 
 
 def write_report(subject: Subject, file: Path, plots: Path | None = None) -> list[Path]:
@@ -93,6 +95,8 @@ def render_report(subject: Subject) -> tuple[str, list[Picture]]:
 
     report = subject.report
     shown = galleries(subject.spots, report, subject.steps_of)
+    if subject.resources:
+        shown.append(Gallery("resources", "Resources", (), tuple(subject.resources)))
     style = PAGE_STYLE + style_rules()
     sentences = [_sentence(c) for c in report.findings] if report else []
     first, more = sentences[:MOST_SENTENCES], sentences[MOST_SENTENCES:]

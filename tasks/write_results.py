@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from io import BytesIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
@@ -14,6 +15,7 @@ from omegaconf import OmegaConf
 from sim_core.bounded_queue import QueueCounts
 from sim_core.comparison.report import Report
 from sim_core.config import ExperimentConfig
+from sim_core.operations import OperationFigures
 from sim_core.results import Findings, Interval, RunRecord, runs_frame
 from sim_core.stopping import stops_of
 from sim_core.workspace import write_whole
@@ -41,6 +43,8 @@ def write_results(
     queues: Mapping[str, QueueCounts],
     adjustments: Sequence[Mapping[str, Any]],
     utilisation: Utilisation | None = None,
+    operations: Mapping[str, OperationFigures] = MappingProxyType({}),
+    issues: Sequence[Mapping[str, Any]] = (),
     comparison: Report | None = None,
 ) -> list[Path]:
     """Write the files of an experiment, each whole or not at all, and return them."""
@@ -58,6 +62,8 @@ def write_results(
         "queues": _figures(queues),
         "adaptation": list(adjustments),
         "utilisation": asdict(utilisation) if utilisation else None,
+        "operations": {operation: asdict(found) for operation, found in operations.items()},
+        "issues": list(issues),
         "runs": [_run(record) for record in findings.records],
         "points": [
             {
@@ -88,7 +94,7 @@ def write_tables(folder: Path, findings: Findings) -> list[Path]:
     """Write the tables of runs and of steps, and return their files."""
     tables = {"runs.parquet": runs_frame(findings.records), "steps.parquet": findings.steps}
     for file, frame in tables.items():
-        write_whole(folder / file, _parquet(frame))
+        write_whole(folder / file, parquet(frame))
     return [folder / file for file in tables]
 
 
@@ -115,7 +121,8 @@ def _metrics(intervals: dict[str, Interval]) -> dict[str, dict[str, Any]]:
     return {name: asdict(found) for name, found in intervals.items()}
 
 
-def _parquet(frame: pd.DataFrame) -> bytes:
+def parquet(frame: pd.DataFrame) -> bytes:
+    """Return a table as a file of Parquet."""
     buffer = BytesIO()
     frame.to_parquet(buffer, index=False)
     return buffer.getvalue()

@@ -51,6 +51,7 @@ from sim_core.config.model import (
     ResponseConfig,
     SimulationConfig,
 )
+from sim_core.config.monitoring import AlertsConfig, MonitoringConfig
 from sim_core.config.network import (
     CentralisedDissemination,
     CompleteTopology,
@@ -116,6 +117,7 @@ __all__ = [
     "AdaptationConfig",
     "AdversaryBase",
     "AdversaryConfig",
+    "AlertsConfig",
     "AttackFamily",
     "BftConsensus",
     "CacheConfig",
@@ -161,6 +163,7 @@ __all__ = [
     "MetricsConfig",
     "ModelConfig",
     "MomentsBase",
+    "MonitoringConfig",
     "NabFile",
     "NabTraffic",
     "Name",

@@ -15,6 +15,7 @@ from sim_core.config.design import DesignConfig, NoDesign
 from sim_core.config.explain import describe_validation
 from sim_core.config.ledger import LedgerConfig, SqliteLedger
 from sim_core.config.model import ModelConfig
+from sim_core.config.monitoring import AlertsConfig, MonitoringConfig
 from sim_core.config.optimise import OptimiseConfig
 from sim_core.config.retention import RetentionConfig
 from sim_core.config.stopping import UntilConfig
@@ -159,6 +160,8 @@ class ExperimentConfig(ModelConfig):
     executor: ExecutorConfig = ExecutorConfig()
     adaptation: AdaptationConfig = AdaptationConfig()
     retention: RetentionConfig = RetentionConfig()
+    monitoring: MonitoringConfig = MonitoringConfig()
+    alerts: AlertsConfig = AlertsConfig()
 
     def model_part(self) -> ModelConfig:
         """Return the part that results depend on.

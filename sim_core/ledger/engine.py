@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from sim_core.config import LedgerConfig, PostgresLedger, SqliteLedger, checked_url
@@ -18,9 +18,15 @@ from sim_core.error_table import Trouble
 from sim_core.errors import ConfigurationError, Unavailable, WorkspaceError
 from sim_core.ledger.schema import bring_to_head, refuse_other_file
 from sim_core.ledger.stored import read_json
+from sim_core.operations import Operations
 
 LOG = logging.getLogger("quorumlab.ledger")
 URL_VARIABLE = "QUORUMLAB_LEDGER_URL"
+OPERATIONS = {
+    **dict.fromkeys(("SELECT", "WITH"), "ledger.read"),
+    **dict.fromkeys(("INSERT", "UPDATE", "DELETE"), "ledger.write"),
+}
+"""What statements count as, by their first word."""
 CONNECT_SECONDS = 10
 LONGEST_REASON = 600
 CLOCK_INSTRUCTIONS = 100_000
@@ -199,6 +205,36 @@ def log_slow_queries(engine: Engine, seconds: float) -> None:
             return
         plan = "" if is_many else explain(connection, statement, parameters)
         LOG.warning("slow query, %.2f s: %s%s", elapsed, " ".join(statement.split()), plan)
+
+
+def time_queries(engine: Engine, operations: Operations) -> None:
+    """Time what is read and written from now on; transactions' own statements are left out."""
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def start(connection: Connection, *_: Any) -> None:
+        connection.info["timed"] = time.perf_counter()
+
+    @event.listens_for(engine, "after_cursor_execute")
+    def end(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
+        del cursor
+        if (name := _operation(statement)) is not None:
+            operations.record(name, time.perf_counter() - connection.info["timed"])
+
+    @event.listens_for(engine, "handle_error")
+    def fail(context: ExceptionContext) -> None:
+        name, connection = _operation(context.statement or ""), context.connection
+        if name is not None and connection is not None:
+            operations.record(name, time.perf_counter() - connection.info["timed"], failed=True)
+
+
+def _operation(statement: str) -> str | None:
+    """Return what a statement counts as.
+
+    >>> _operation("SELECT 1"), _operation("  insert into t"), _operation("BEGIN IMMEDIATE")
+    ('ledger.read', 'ledger.write', None)
+    """
+    word = statement[:16].split(maxsplit=1)[:1]
+    return OPERATIONS.get(word[0].upper()) if word else None
 
 
 def explain(connection: Connection, statement: str, parameters: Any) -> str:

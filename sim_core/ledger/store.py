@@ -17,7 +17,7 @@ from sim_core.errors import CheckpointUnwritten, LedgerFailed, OwnershipLost, Qu
 from sim_core.faultpoints import reach
 from sim_core.ledger.blocks import KEPT
 from sim_core.ledger.bulk import insert_entries, insert_rows
-from sim_core.ledger.engine import open_engine
+from sim_core.ledger.engine import open_engine, time_queries
 from sim_core.ledger.rows import block_row, entries_of, entry_rows
 from sim_core.ledger.statements import (
     ADD_CHECKPOINT,
@@ -43,6 +43,7 @@ from sim_core.ledger.tables import (
     Run,
 )
 from sim_core.ledger.transactions import Database, Result
+from sim_core.operations import Operations
 from sim_core.simulate import RunSpec, Segment
 
 KEYS_AT_ONCE = 1_000
@@ -77,12 +78,17 @@ class Ledger:
         keep: int = 2,
         reader: Engine | None = None,
         attempts: int = 6,
+        operations: Operations | None = None,
     ) -> None:
         """Use an engine of `open_engine`, and keep the last `keep` checkpoints of a run.
 
-        `reader` is an engine on a replica, and `attempts` how often a transaction is tried.
+        `reader` is an engine on a replica, `attempts` how often a transaction is tried, and
+        `operations` where transactions, queries and checkpoints are timed.
         """
         self.engine = engine
+        self.operations = operations or Operations()
+        if operations is not None:
+            time_queries(engine, operations)
         self._database = Database(engine, reader=reader, attempts=attempts)
         self._checkpoints = checkpoints
         self._keep = keep
@@ -372,12 +378,7 @@ class Ledger:
             CheckpointUnwritten: a checkpoint cannot be written.
         """
         try:
-            stored = [
-                self._checkpoints.write(
-                    s.checkpoint, run_key=s.run_key, step=s.next_step, epoch=claim.epoch
-                )
-                for claim, s in segments
-            ]
+            stored = [self._write_checkpoint(claim, segment) for claim, segment in segments]
         except CheckpointUnwritten as error:
             self._refuse_lost([claim for claim, _ in segments], error)
             raise
@@ -416,6 +417,15 @@ class Ledger:
         for name in old:
             self._checkpoints.remove(name)
         return refused
+
+    def _write_checkpoint(self, claim: Claim, segment: Segment) -> Stored:
+        with self.operations.timed("checkpoint.write"):
+            return self._checkpoints.write(
+                segment.checkpoint,
+                run_key=segment.run_key,
+                step=segment.next_step,
+                epoch=claim.epoch,
+            )
 
     def _refuse_lost(self, claims: Sequence[Claim], cause: Exception) -> None:
         """Return if this driver still owns all of the runs.

@@ -98,7 +98,8 @@ class LedgerWriter:
     def _commit(self, orders: Sequence[_Order]) -> None:
         groups = _by_run(orders)
         try:
-            lost = self._ledger.commit_all([_joined(group) for group in groups])
+            with self._ledger.operations.timed("ledger.commit"):
+                lost = self._ledger.commit_all([_joined(group) for group in groups])
         except BaseException as error:  # noqa: BLE001 - whoever waits for it raises it
             self._queue.done(failed=len(orders))
             for order in orders:

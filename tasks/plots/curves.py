@@ -46,6 +46,7 @@ def draw_frame(
     curves: Mapping[str, Curve],
     *,
     is_sum: bool = False,
+    from_zero: bool = False,
     margin: float = 0.0,
 ) -> Frame:
     """Draw title, grid and vertical axis of a metric.
@@ -55,13 +56,14 @@ def draw_frame(
         metric: What the curves show.
         curves: What has to fit in.
         is_sum: Whether values are sums since step 0.
+        from_zero: Whether the vertical axis begins at zero, as that of sums does.
         margin: Share of the horizontal range that stays free left and right.
     """
     every = np.concatenate(list(curves.values()))
     low, high = float(np.nanmin(every[:, 1:])), float(np.nanmax(every[:, 1:]))
     if words_of(metric).is_share:
         low, high = max(low, 0.0), min(high, 1.0)
-    elif is_sum:
+    elif is_sum or from_zero:
         low = 0.0
     if low == high:
         low, high = low - 0.5, high + 0.5

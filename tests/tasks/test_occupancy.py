@@ -7,6 +7,7 @@ import json
 import pytest
 
 from sim_core.config import ExecutorConfig
+from sim_core.operations import Operations
 from tasks.executors import worth_starting
 from tasks.occupancy import Occupancy, Place, Stay, summarised, trace
 
@@ -43,8 +44,9 @@ def test_what_workers_waited_for(
 
 
 def test_a_shard_is_noted_from_its_worker_on_even_if_that_dies() -> None:
-    times = iter([0.0, 3.0, 7.0, 8.0, 9.0])
-    occupancy = Occupancy(lambda: next(times))
+    times = iter([0.0, 1.0, 3.0, 7.0, 8.0, 9.0])
+    operations = Operations()
+    occupancy = Occupancy(lambda: next(times), operations)
     with pytest.raises(ZeroDivisionError), occupancy.shard(0, 5) as placed:  # noqa: PT012
         placed(ONE)
         raise ZeroDivisionError
@@ -52,10 +54,12 @@ def test_a_shard_is_noted_from_its_worker_on_even_if_that_dies() -> None:
         pass  # it never came to a worker
     assert occupancy.stays() == [Stay(0, 5, ONE, 3.0, 7.0)]
     assert Occupancy().utilisation() is None
+    waits = operations.figures()["executor.wait"]
+    assert (waits.count, waits.seconds) == (1, 2.0)
 
 
 def test_a_worker_is_done_with_a_shard_when_it_has_another() -> None:
-    times = iter([0.0, 1.0, 4.0, 4.5, 9.0])
+    times = iter([0.0, 0.5, 1.0, 3.0, 4.0, 4.5, 9.0])
     occupancy = Occupancy(lambda: next(times))
     with occupancy.shard(0, 5) as first:
         first(ONE)
