@@ -106,6 +106,7 @@ def simulate(bench: Bench, orchestrator: Orchestrator, *, execute: bool) -> dict
                 settings = worth_starting(bench.config.executor, bench.plan.most_nodes)
                 with bench.stage("executor", describe_executor(bench.config.executor, settings)):
                     executor = stack.enter_context(open_executor(settings))
+                    stack.enter_context(bench.telemetry.also(executor.figures))
                 bench.occupancy = Occupancy(operations=bench.ledger.operations)
                 if bench.config.validation.mode != "off" and not executor.dies_with_driver:
                     early = EarlyValidation(bench, orchestrator.log)

@@ -27,6 +27,9 @@ class Executor(Protocol):
     def max_in_flight(self) -> int:
         """Shards that it can be given at once, which grows and shrinks with a cluster."""
 
+    def figures(self) -> dict[str, float]:
+        """Return figures of its own, under the names of samples of resources; may take a millisecond."""
+
     def execute(
         self, jobs: Sequence[Job], placed: Placed = unnoted
     ) -> Iterator[Segment | RunError]:
@@ -42,6 +45,10 @@ class InlineExecutor:
 
     max_in_flight = 1
     dies_with_driver = True
+
+    def figures(self) -> dict[str, float]:
+        """Return none: all it takes is this process's."""
+        return {}
 
     def execute(
         self, jobs: Sequence[Job], placed: Placed = unnoted

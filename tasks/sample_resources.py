@@ -21,6 +21,8 @@ MEGABYTE = 1e6
 BUSY = "system/cpu_utilization_percentage"
 OURS = "system/process_tree_cpu_percentage"
 OTHERS = "system/other_programs_cpu_percentage"
+LONGEST_SAMPLE_SECONDS = 5.0
+"""Whoever asks a service that is gone is left behind."""
 SHORTEST_RATE_SECONDS = 0.05
 """Over less than this, processor time is too coarse to be given as a rate."""
 
@@ -86,7 +88,7 @@ class ResourceSampler:
         traceback: TracebackType | None,
     ) -> None:
         self._stop.set()
-        self._thread.join()
+        self._thread.join(LONGEST_SAMPLE_SECONDS)
         self._take()
 
     def _run(self) -> None:

@@ -28,7 +28,7 @@ from tasks.sample_resources import OTHERS, ResourceSample, ResourceSampler
 from tasks.traces import Traces, Value, open_traces
 
 LOG = logging.getLogger("quorumlab.telemetry")
-SHARD = "shard"
+SHARD, STAGE = "shard", "stage."
 RUN, SEGMENT, STEP = "run", "segment", "step"
 PUSH_EVERY_SECONDS = 15.0
 
@@ -38,8 +38,6 @@ class Sources:
     """Where figures come from that are counted elsewhere."""
 
     queues: Callable[[], Mapping[str, QueueCounts]] = dict
-    more: Callable[[], Mapping[str, float]] = dict
-    """Figures for each sample of resources besides processes and machine."""
 
 
 class Telemetry:
@@ -70,6 +68,7 @@ class Telemetry:
         self.alerts = Alerts(experiment, alerts, ways, tell=tell, clock=clock)
         self._traces: Traces = Traces()
         self._sampler: ResourceSampler | None = None
+        self._more: Callable[[], Mapping[str, float]] = dict
         self._looks: list[Look] = []
         self._seen = 0
         self._progressed = clock()
@@ -108,9 +107,18 @@ class Telemetry:
         if not self._monitoring.enabled:
             yield None
             return
-        with ResourceSampler(self._monitoring.every_seconds, more=self._sources.more) as sampler:
+        with ResourceSampler(self._monitoring.every_seconds, more=lambda: self._more()) as sampler:
             self._sampler = sampler
             yield sampler
+
+    @contextmanager
+    def also(self, more: Callable[[], Mapping[str, float]]) -> Iterator[None]:
+        """Have more figures in each sample while the block lasts."""
+        self._more = more
+        try:
+            yield
+        finally:
+            self._more = dict
 
     @property
     def samples(self) -> list[ResourceSample]:
@@ -120,7 +128,7 @@ class Telemetry:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time a stage of the experiment."""
-        with self.operations.timed(f"stage.{name}"), self._traces.stage(name):
+        with self.operations.timed(STAGE + name), self._traces.stage(name):
             yield
 
     @contextmanager
@@ -190,13 +198,10 @@ class Telemetry:
         """Return what operations took, as one more sample under names that MLflow shows with the others."""
         values: dict[str, float] = {}
         for name, found in self.operations.figures().items():
-            prefix = f"system/operation_{name}"
-            values |= {
-                f"{prefix}_count": float(found.count),
-                f"{prefix}_errors": float(found.errors),
-            }
-            if found.p95 is not None:
-                values[f"{prefix}_p95_milliseconds"] = 1e3 * found.p95
+            if found.p95 is not None and not name.startswith(STAGE):
+                values[f"system/operation_{name}_p95_milliseconds"] = 1e3 * found.p95
+            if found.errors:
+                values[f"system/operation_{name}_errors"] = float(found.errors)
         return [ResourceSample(time.time_ns() // 1_000_000, values)] if values else []
 
     @contextmanager

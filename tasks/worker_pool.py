@@ -147,6 +147,10 @@ class ProcessExecutor:
             self.close()
             raise
 
+    def figures(self) -> dict[str, float]:
+        """Return none: its workers are children of this process, and sampled with it."""
+        return {}
+
     def execute(
         self, jobs: Sequence[Job], placed: Callable[[Place], None] = unnoted
     ) -> Iterator[Segment | RunError]:

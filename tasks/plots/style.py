@@ -45,8 +45,8 @@ WORDS = {
     "false_confirmations": Words("False confirmations", "confirmed false signatures"),
     "messages_sent": Words("Messages sent", "messages"),
     "blacklist_coverage": Words("Blacklist coverage", "share of attack flows matched", True),
-    "processors_percent": Words("Processors in use", "percent of all processors"),
-    "memory_megabytes": Words("Resident memory", "megabytes"),
+    "processors_percent": Words("Processors in use, percent of all", "percent"),
+    "memory_megabytes": Words("Resident memory, megabytes", "megabytes"),
     "immunity_share": Words("Immunity", "share of immune nodes", True),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib.util
+import os
 import re
 from collections.abc import Callable
 from types import ModuleType
@@ -16,6 +17,8 @@ from sim_core.ledger.blocks import METRIC_COUNTS, METRIC_VALUES
 from sim_core.metrics import derived_ratios, summarise
 from sim_core.model import NetworkModel
 from sim_core.results import RESOURCE_METRICS
+from tasks.prometheus import METRICS
+from tasks.sample_resources import BUSY, OTHERS, OURS, Machine, ProcessTree
 from tests.docs.pages import ROOT
 
 DOCS = ROOT / "docs"
@@ -105,3 +108,14 @@ def section(page: str, heading: str) -> str:
     """Return what stands below a heading of the second level."""
     text = (DOCS / "reference" / page).read_text("utf-8")
     return text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+
+def test_page_of_telemetry_has_every_metric_and_sample() -> None:
+    page = (DOCS / "reference" / "telemetry.md").read_text("utf-8")
+    for name, metric in METRICS.items():
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        assert f"| `{name}` | {metric.kind} | {labels} | {metric.meaning} |" in page
+    tree, machine = ProcessTree(os.getpid()), Machine()
+    names = {*tree.figures(), *machine.figures(), OURS, BUSY, OTHERS}
+    for name in names:
+        assert f"`{name.removeprefix('system/')}`" in page, name
