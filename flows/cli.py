@@ -245,6 +245,20 @@ def publish(
 
 
 @app.command()
+def export(
+    experiment: Annotated[str, typer.Argument(help="Name.")],
+    folder: Annotated[Path, typer.Argument(help="Folder that is made.")],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    debug: DebugOption = False,
+) -> None:
+    """Write ledger, results and configuration as Parquet and JSON, with the SHA-256 of each file."""
+    del debug
+    from flows.export import export_experiment
+
+    export_experiment(workspace, experiment, folder, Console())
+
+
+@app.command()
 def verify(
     target: Annotated[
         str | None,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, func, literal, select, tuple_
+from sqlalchemy import Connection, Row, Table, func, literal, select, tuple_
 
 from sim_core.errors import UserError
 from sim_core.ledger.statements import RUNS_AT_ONCE
@@ -42,7 +42,18 @@ def stream_entries(
         after: Key (step, ...) of the last row that is known already.
         rows_at_once: Rows of a batch.
     """
-    table = ENTRY_TABLES[kind]
+    return stream_rows(ledger, run, ENTRY_TABLES[kind], after=after, rows_at_once=rows_at_once)
+
+
+def stream_rows(
+    ledger: Ledger,
+    run: int,
+    table: Table,
+    *,
+    after: tuple[int, ...] | None = None,
+    rows_at_once: int = ROWS_AT_ONCE,
+) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield the rows that a table has of a run, see `stream_entries`."""
     keys = [column for column in table.primary_key if column.name != "run"]
     places = [table.columns.keys().index(column.name) for column in keys]
     while True:
