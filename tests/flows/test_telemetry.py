@@ -295,7 +295,7 @@ def test_a_leak_is_found(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_stands_still_is_found_and_told_to_people(
-    tmp_path: Path, receiver: Receiver
+    tmp_path: Path, receiver: Receiver, request: pytest.FixtureRequest
 ) -> None:
     program = Program(
         tmp_path,
@@ -304,6 +304,7 @@ def test_a_worker_that_stands_still_is_found_and_told_to_people(
             "QUORUMLAB_ALERT_WEBHOOK": f"{receiver.address}/secret",
         },
     )
+    request.addfinalizer(program.stop_all)
     begun = program.start(
         "run", *SMALL, *WATCHFUL, "alerts.stalled_seconds=2", "executor=processes",
         "executor.num_cpus=1", "orchestrator=none",
