@@ -17,6 +17,7 @@ from typer.exceptions import TyperException
 
 from flows.data import data_app
 from flows.environment import collect_garbage_seldom, leave
+from flows.handover import hand_over
 from sim_core.error_table import Trouble
 from sim_core.errors import Interrupted, QuorumlabError, RunFailed, UserError
 
@@ -410,6 +411,8 @@ def with_workspace(words: Sequence[str]) -> list[str]:
 
 def main() -> None:
     """Run the command line; every error ends as a paragraph on stderr and an exit code."""
+    if (handed := hand_over(sys.argv[1:])) is not None:
+        leave(handed)
     collect_garbage_seldom()
     signal.signal(signal.SIGTERM, _terminate)
     debug = "--debug" in sys.argv

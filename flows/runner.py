@@ -1,0 +1,250 @@
+"""The runner of `quorumlab up`: a process that has imported everything, and is copied for each command.
+
+Seven of the eight seconds that a small experiment takes are imports. A copy of a process (fork) has
+them already; it takes over the folder, environment and terminal of whoever has asked, and ends with them.
+A command is refused, and does everything itself, where a copy could differ from it: other code than
+when the runner began, another Python, other variables that libraries read when they are imported.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import random
+import selectors
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from flows.environment import collect_garbage_seldom, prepare_environment
+from flows.handover import ANSWER_SECONDS, CHECKOUT, SWITCH, receive, send, socket_of
+from flows.service import use_services
+
+HOST = "127.0.0.1"
+CODE = ("flows", "tasks", "sim_core", "conf")
+READ_AT_IMPORT = (
+    "PREFECT_", "MLFLOW_", "RAY_", "GX_", "NUMBA_", "OMP_", "MKL_", "MPL", "PYTHON",
+    "LD_", "LC_", "LANG", "TZ", "OTEL_", "QUORUMLAB_FAULT",
+)  # fmt: skip
+"""First letters of variables that libraries or this program read once."""
+LIBRARIES = (
+    "flows.cli", "flows.experiment", "flows.launch", "flows.report", "tasks.track_mlflow",
+    "tasks.validate_ledger", "tasks.draw_plots", "tasks.write_report", "tasks.resource_history",
+    "tasks.plots.resources", "great_expectations", "mlflow", "pandas", "pyarrow.parquet",
+    "scipy.special", "scipy.stats", "jinja2", "matplotlib.figure", "matplotlib.backends.backend_agg",
+    "ddsketch", "prometheus_client",
+)  # fmt: skip
+WARMED = ((), ("adversary=poisoner", "dissemination=push_pull"))
+"""Networks that are simulated for some steps, so that compiled code is loaded."""
+WARM_STEPS = 12
+MOST_COPIES = 16
+"""Commands at work at once; more do everything themselves."""
+LOOK_SECONDS = 5.0
+SURVIVE_FORKS = ("jemalloc_bg_thd",)
+"""Threads that begin anew in a copy: Arrow's allocator sees to it (jemalloc's handlers of fork)."""
+Stamp = tuple[tuple[str, int, int], ...]
+
+
+def stamp() -> Stamp:
+    """Return names, times and sizes of all files that a command's behaviour depends on."""
+    found = []
+    for folder in CODE:
+        for path in sorted((CHECKOUT / folder).rglob("*")):
+            if path.suffix in (".py", ".yaml", ".jinja", ".sql"):
+                status = path.stat()
+                found.append((str(path), status.st_mtime_ns, status.st_size))
+    return tuple(found)
+
+
+def read_at_import(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that are read once.
+
+    >>> read_at_import({"PREFECT_HOME": "/x", "TERM": "xterm"})
+    {'PREFECT_HOME': '/x'}
+    """
+    return {k: v for k, v in environment.items() if k.startswith(READ_AT_IMPORT)}
+
+
+class Runner:
+    """Waits for commands, and has a copy of this process carry out each of them."""
+
+    def __init__(self, workspace: Path, port: int) -> None:
+        """Import everything, then listen.
+
+        Raises:
+            OSError: the port is taken, or the socket's name is too long.
+        """
+        path = socket_of(workspace)
+        if path is None:
+            raise OSError(f"{workspace}: too long for the name of a socket")
+        self._began = stamp()
+        self._copies: set[int] = set()
+        self._environment = read_at_import(os.environ)
+        self._path = path
+        self._health = socket.create_server((HOST, port))
+        prepare(workspace)
+        path.unlink(missing_ok=True)
+        self._commands = socket.socket(socket.AF_UNIX)
+        before = os.umask(0o177)  # nobody else may connect
+        try:
+            self._commands.bind(str(path))
+        finally:
+            os.umask(before)
+        self._commands.listen()
+
+    def serve(self) -> None:
+        """Answer until this process is told to end; commands that are at work go on."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._commands, selectors.EVENT_READ, self._take)
+            selector.register(self._health, selectors.EVENT_READ, self._tell_health)
+            try:
+                while True:
+                    for key, _ in selector.select(LOOK_SECONDS):
+                        key.data()
+                    self._copies = {pid for pid in self._copies if not _is_over(pid)}
+            finally:
+                self._path.unlink(missing_ok=True)
+
+    def _tell_health(self) -> None:
+        connection, _ = self._health.accept()
+        with connection, suppress(OSError):
+            connection.settimeout(1.0)
+            connection.recv(4096)
+            body = json.dumps({"status": "ok", "is_current": stamp() == self._began}).encode()
+            head = (
+                f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+            )
+            connection.sendall(head.encode() + b"\r\nConnection: close\r\n\r\n" + body)
+
+    def _take(self) -> None:
+        connection, _ = self._commands.accept()
+        descriptors: list[int] = []
+        try:
+            connection.settimeout(ANSWER_SECONDS)
+            _, descriptors, _, _ = socket.recv_fds(connection, 1, 3)
+            command = receive(connection)
+            if command is None or len(descriptors) != 3:
+                return
+            reason = self._objection(command)
+            if reason is not None:
+                send(connection, {"refused": reason})
+                return
+            if (copy := os.fork()) == 0:
+                self._commands.close()
+                self._health.close()
+                carry_out(connection, command, descriptors)
+            self._copies.add(copy)
+        except OSError:
+            return  # whoever has asked is gone
+        finally:
+            connection.close()
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def _objection(self, command: Mapping[str, Any]) -> str | None:
+        """Return why a copy of this process would not be what the command is."""
+        if (command["checkout"], command["python"]) != (str(CHECKOUT), sys.prefix):
+            return "it is another program"
+        if read_at_import(command["environment"]) != self._environment:
+            return "its environment is another one"
+        if len(self._copies) >= MOST_COPIES:
+            return f"{MOST_COPIES} commands are at work"
+        if stamp() != self._began:
+            return "the program has changed since the runner began: quorumlab up starts it anew"
+        return None
+
+
+def _is_over(pid: int) -> bool:
+    """Return whether a copy has ended, and let go of it."""
+    return os.waitpid(pid, os.WNOHANG)[0] == pid
+
+
+def prepare(workspace: Path) -> None:
+    """Import what commands need, and load compiled code; leave no thread, which no copy would have."""
+    use_services(workspace)
+    prepare_environment(workspace)
+    for library in LIBRARIES:
+        importlib.import_module(library)
+    from flows.compose import compose_experiment
+    from sim_core.simulated_network import SimulatedNetwork
+
+    for overrides in WARMED:
+        config, _ = compose_experiment(overrides)
+        network = SimulatedNetwork(config, seed=1)
+        for _ in range(WARM_STEPS):
+            network.step()
+    gc.collect()
+    gc.freeze()  # what all copies share stays shared
+    tasks = Path("/proc/self/task").iterdir()
+    names = sorted((task / "comm").read_text().strip() for task in tasks)
+    if len([name for name in names if name not in SURVIVE_FORKS]) != 1:
+        raise RuntimeError(f"threads {names}: a copy would have one of them")
+
+
+def carry_out(
+    connection: socket.socket, command: Mapping[str, Any], descriptors: list[int]
+) -> NoReturn:
+    """Become the command: in a session of its own, at the terminal of whoever has asked."""
+    code = 1
+    try:
+        os.setsid()
+        for target, descriptor in enumerate(descriptors):
+            os.dup2(descriptor, target)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.environ.clear()
+        os.environ.update(command["environment"])
+        os.environ[SWITCH] = "0"  # or it would hand itself over again, and its copy too
+        os.chdir(command["folder"])
+        random.seed()
+        connection.settimeout(None)
+        send(connection, {"pid": os.getpid()})
+        threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
+        code = _main(command["words"])
+    finally:
+        with suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        with suppress(OSError):
+            send(connection, {"exit": code})
+        os._exit(code)
+
+
+def _main(words: list[str]) -> int:
+    from prefect.context import refresh_global_settings_context
+
+    from flows.cli import main
+
+    refresh_global_settings_context()
+    sys.argv = ["quorumlab", *words]
+    try:
+        main()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 1
+    return 0
+
+
+def _end_with(connection: socket.socket) -> None:
+    """End at once when whoever has asked is gone, as their own process would be."""
+    with suppress(OSError):
+        if not connection.recv(1):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main() -> None:
+    """Serve a workspace: `python -m flows.runner WORKSPACE PORT`."""
+    collect_garbage_seldom()
+    workspace, port = Path(sys.argv[1]), int(sys.argv[2])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    Runner(workspace, port).serve()
+
+
+if __name__ == "__main__":
+    main()
