@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from flows.benchmark import Group
+from flows.benchmarks.cases import Group
 from flows.suites.forks import forks_suite
 from flows.suites.ledger import checkpoint_suite, ledger_suite
 from flows.suites.orchestration import orchestration_suite
 from flows.suites.recovery import recovery_suite
+from flows.suites.sized import sized_suite
 from flows.suites.step import step_suite
 
 SUITES: dict[str, Callable[[], list[Group]]] = {
@@ -18,6 +19,7 @@ SUITES: dict[str, Callable[[], list[Group]]] = {
     "forks": forks_suite,
     "recovery": recovery_suite,
     "orchestration": orchestration_suite,
+    "run": sized_suite,
 }
 
 __all__ = ["SUITES"]

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.benchmark import Case, Group
+from flows.benchmarks.cases import Case, Group
 from flows.suites.step import network
 from sim_core.checkpoint import CheckpointFolder
 from sim_core.config import ExecutorConfig, ModelConfig, PostgresLedger

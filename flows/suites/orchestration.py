@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
-from flows.benchmark import Case, Group
+from flows.benchmarks.cases import Case, Group
 from flows.compose import compose_experiment
 from flows.launch import plainly
 from sim_core.errors import QuorumlabError

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.benchmark import Case, Group
+from flows.benchmarks.cases import Case, Group
 from sim_core.config import ModelConfig
 from sim_core.model import NetworkModel
 

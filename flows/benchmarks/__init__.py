@@ -1,0 +1,6 @@
+"""What `quorumlab benchmark` does: measure suites, keep the figures, compare them, and say where they tend.
+
+`cases` (what is measured, and how samples are taken), `machine` (where), `suite_runs` (a whole suite,
+in one process or several), `files` (what is written and read), `comparing` (two sets of figures),
+`history` and `trends` (earlier figures), `showing` (in words), `command` (all of it together).
+"""
