@@ -85,7 +85,7 @@ def read_report(path: Path) -> Report:
     try:
         report = Report.model_validate(content)
     except ValidationError as error:
-        reason = describe_validation(error)
+        reason = describe_validation(error).removeprefix("invalid configuration: ")
         raise DataError(f"{path}: is no benchmark file: {reason}; {again}") from error
     if not any(row.samples for row in report.results):
         raise DataError(f"{path}: holds no samples; {again}")

@@ -74,7 +74,7 @@ def run_suite(
     return {
         "suite": name,
         "commit": describe_environment().get("git_commit"),
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "machine": describe_machine(),
         "settings": {"repeat": repeat, "warmup": warmup, "workers": workers, **asdict(parameters)},
         "results": rows,
