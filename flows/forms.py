@@ -40,7 +40,21 @@ Consensus = Literal["majority", "supermajority", "bft", "weighted"]
 Adversary = Literal[
     "none", "silent", "random_voter", "flipper", "poisoner", "colluder", "sleeper", "sybil"
 ]
-Suite = Literal["step", "ledger", "checkpoint", "forks", "recovery"]
+Suite = Literal[
+    "step",
+    "ledger",
+    "checkpoint",
+    "forks",
+    "recovery",
+    "run",
+    "detectors",
+    "consensus",
+    "memory",
+    "ray",
+    "start",
+    "telemetry",
+    "profiles",
+]
 
 MOST_VALUES = 20
 """Of one list in a form; points are all combinations of the values of all lists."""

@@ -85,7 +85,11 @@ def orchestration_suite(runs: int | None = None) -> list[Group]:
 def _group(
     cases: Sequence[tuple[str, Opened]], ratios: Sequence[tuple[str, str]], repeat: int = REPEAT
 ) -> Group:
-    return Group(tuple(Case(n, "ms/run", opened, repeat) for n, opened in cases), tuple(ratios))
+    measured = (
+        Case(name, "ms/run", opened, repeat, yardstick=name.startswith(tuple(OTHERS)))
+        for name, opened in cases
+    )
+    return Group(tuple(measured), tuple(ratios))
 
 
 def words(runs: int) -> list[str]:
