@@ -93,7 +93,7 @@ def _fill(client: MlflowClient, run: str, report: Mapping[str, Any]) -> None:
     now = round(time.time() * 1e3)
     metrics = [Metric(name, value, now, 0) for name, value in _figures(report)]
     params = [Param(f"{UNIT}{row['name']}", row["unit"]) for row in report["results"]]
-    params += [Param(k, str(v)) for k, v in report["settings"].items() if v not in (None, ())]
+    params += [Param(k, str(v)) for k, v in report["settings"].items() if v not in (None, [])]
     for first in range(0, len(metrics), AT_ONCE):
         client.log_batch(run, metrics=metrics[first : first + AT_ONCE])
     for first in range(0, len(params), AT_ONCE):

@@ -73,6 +73,11 @@ class Result:
         """The samples in the order in which they were taken."""
         return list(self.by_turn.values())
 
+    @property
+    def ratios(self) -> dict[str, float]:
+        """Medians of the ratios of pairs that were measured in the same turn."""
+        return medians(self.ratio_samples)
+
     def row(self) -> dict[str, Any]:
         """Return the result as the benchmark file has it."""
         row = {

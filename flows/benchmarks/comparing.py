@@ -256,14 +256,10 @@ def _notes(before: Report, now: Report, found: Sequence[Difference]) -> Iterator
     keys = ("workers", "agents", "steps", "cache_mb", "runs")
     for key in keys:
         one, two = before.settings.get(key), now.settings.get(key)
-        if before.settings and now.settings and _plain(one) != _plain(two):
+        if before.settings and now.settings and one != two:
             yield f"measured with other settings: {key} {one} and {two}"
     old, new = ({row.name for row in report.results} for report in (before, now))
     if missing := sorted(old ^ new):
         yield f"on one side only, not compared: {', '.join(missing)}"
     if few := [each.name for each in found if each.verdict is Verdict.TOO_FEW]:
         yield f"so few samples that no difference could be shown: {', '.join(few)}; raise --repeat"
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

@@ -15,6 +15,8 @@ from sim_core.comparison.wording import probability
 
 OF_SIZE = ("MB", "bytes", "B")
 """Units of what is not slow but large."""
+FACTOR = "factor_"
+"""What the name of a figure begins with that says how much better another one is than promised."""
 COLOURS = {
     Verdict.WORSE: "yellow",
     Verdict.BETTER: "green",
@@ -39,16 +41,39 @@ def show_report(report: Mapping[str, Any], console: Console) -> None:
             escape(ratios),
         )
     console.print(table)
+    if any(result["figures"] for result in report["results"]):
+        console.print(_figures(report))
     for result in report["results"]:
-        if result["figures"]:
-            _show_figures(result, console)
         if result["failures"]:
             console.print(f"{result['name']}: {result['failures']} calls have failed")
 
 
-def _show_figures(result: Mapping[str, Any], console: Console) -> None:
-    figures = ", ".join(f"{name} {value:.4g}" for name, value in result["figures"].items())
-    console.print(f"{escape(result['name'])}: {figures}", highlight=False)
+def _figures(report: Mapping[str, Any]) -> Table:
+    """Return a table of what else was measured, and how it compares with what was promised."""
+    has_promises = any(FACTOR + n in r["figures"] for r in report["results"] for n in r["figures"])
+    headings = ("name", "figure", "median>", *(["promise"] if has_promises else []))
+    table = _table("beside that", *headings)
+    for result in report["results"]:
+        name, found = result["name"], result["figures"]
+        for figure, value in found.items():
+            if not figure.startswith(FACTOR):
+                cells = [escape(name), figure, f"{value:.4g}"]
+                table.add_row(*cells, *([_promise(found.get(FACTOR + figure))] * has_promises))
+                name = ""
+    return table
+
+
+def _promise(factor: float | None) -> str:
+    """Return in words whether a figure is as good as was promised.
+
+    >>> _promise(12.4), _promise(0.5), _promise(0.0), _promise(None)
+    ('met, 12 x better', '[yellow]not met, 2 x worse[/]', '[yellow]not met[/]', '')
+    """
+    if factor is None:
+        return ""
+    if factor >= 1:
+        return "met" if factor == 1 else f"met, {factor:.2g} x better"
+    return f"[yellow]not met{f', {1 / factor:.2g} x worse' if factor else ''}[/]"
 
 
 def show_comparison(found: Comparison, console: Console) -> None:

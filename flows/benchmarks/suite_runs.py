@@ -38,6 +38,11 @@ class Parameters:
         """Whether sizes are asked for, which the suite `run` has."""
         return bool(self.agents or self.steps or self.cache_mb)
 
+    def document(self) -> dict[str, Any]:
+        """Return them as JSON has them."""
+        lists = {"agents": list(self.agents), "cache_mb": list(self.cache_mb)}
+        return {**asdict(self), **lists}
+
 
 PLAIN = Parameters()
 
@@ -76,7 +81,12 @@ def run_suite(
         "commit": describe_environment().get("git_commit"),
         "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "machine": describe_machine(),
-        "settings": {"repeat": repeat, "warmup": warmup, "workers": workers, **asdict(parameters)},
+        "settings": {
+            "repeat": repeat,
+            "warmup": warmup,
+            "workers": workers,
+            **parameters.document(),
+        },
         "results": rows,
     }
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from flows.benchmarks.cases import Case, Group, Measured
+from flows.benchmarks.machine import peak_mb
 from flows.suites.step import network
 from sim_core.errors import QuorumlabError
 from sim_core.model import NetworkModel
-from sim_core.simulate import peak_rss_mb
 
 FLOWS, STEPS = 20, 30
 SIZES = (100, 10_000, 100_000)
@@ -69,8 +69,11 @@ def peak_of_process(nodes: int) -> float:
 
 
 def peak(nodes: int) -> float:
-    """Return the peak resident set of this process after some steps of a network, in MB."""
+    """Return the peak resident set of this process after some steps of a network, in MB.
+
+    Not by `getrusage`, which begins with what the parent had when it started this process.
+    """
     model = NetworkModel(network(nodes, FLOWS), seed=1)
     for _ in range(STEPS):
         model.step()
-    return peak_rss_mb()
+    return peak_mb()

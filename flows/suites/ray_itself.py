@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout, suppress
 from importlib import import_module
 from typing import Any
 
@@ -81,25 +83,33 @@ def getting() -> Iterator[Callable[[], float]]:
 
 @contextmanager
 def recovering() -> Iterator[Callable[[], float]]:
-    """Give what kills a worker, and waits until the one that Ray puts in its place answers."""
-    with started() as ray:
-        actor = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)(_Worker).remote()
+    """Give what kills a worker at work, and waits until its task is carried out by another one.
+
+    As the program itself does it: Ray tells of the death, and whoever waits hands out the task again.
+    """
+    # Ray says of each death on the output, where figures are.
+    with redirect_stdout(sys.stderr), started() as ray:
+        endless = ray.remote(num_cpus=1, max_retries=0, num_returns="streaming")(_endless)
 
         def call() -> float:
-            before = ray.get(actor.process.remote())
+            task = endless.remote()
+            worker = ray.get(next(task))
             began = time.perf_counter()
-            os.kill(before, signal.SIGKILL)
-            while ray.get(actor.process.remote()) == before:
-                pass  # the call was quicker than the signal
-            return time.perf_counter() - began
+            os.kill(worker, signal.SIGKILL)
+            with suppress(ray.exceptions.WorkerCrashedError):
+                ray.get(next(task))
+            again = endless.remote()
+            assert ray.get(next(again)) != worker
+            seconds = time.perf_counter() - began
+            ray.cancel(again, force=True)
+            return seconds
 
         yield call
 
 
-class _Worker:
-    def process(self) -> int:
-        """Return the process that it lives in."""
-        return os.getpid()
+def _endless() -> Iterator[int]:
+    yield os.getpid()
+    threading.Event().wait()
 
 
 def _nothing() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from flows.benchmarks.cases import Case, Group
+from flows.benchmarks.machine import peak_mb
 from sim_core.config import ModelConfig
 from sim_core.model import NetworkModel
 
@@ -154,12 +155,10 @@ def memory() -> Iterator[Callable[[], float]]:
 
 def large_network_peak() -> float:
     """Return the peak resident set of this process after some steps of a large network, in MB."""
-    from sim_core.simulate import peak_rss_mb
-
     model = NetworkModel(network(MEMORY_NODES, 20), seed=1)
     for _ in range(30):
         model.step()
-    return peak_rss_mb()
+    return peak_mb()
 
 
 def step_suite() -> list[Group]:
