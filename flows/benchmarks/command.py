@@ -68,6 +68,10 @@ def benchmark(
         UserError: what is asked for cannot be.
     """
     check_tracking(asked.tracking)
+    if is_trend and (files or asked.baseline or asked.output):
+        raise ConfigurationError(
+            "--trend only looks at what was measured: leave --compare, --baseline and --output out"
+        )
     if is_trend:
         show_history(asked.workspace, asked.suite, asked.tracking, console)
         return True

@@ -79,15 +79,14 @@ def _promise(factor: float | None) -> str:
 def show_comparison(found: Comparison, console: Console) -> None:
     """Print each case before and now, the verdict in words, and what regressed."""
     title = f"suite {found.suite}: {found.now} beside {found.before}"
-    table = _table(title, "case", "before>", "now>", "unit", "change>", "p>", "verdict")
+    table = _table(title, "case", "before>", "now>", "change>", "p>", "verdict")
     for each in found.differences:
         colour = "red" if each.is_regression else COLOURS.get(each.verdict)
         words = in_words(each)
         table.add_row(
             escape(each.name),
             f"{each.before:.4g}",
-            f"{each.now:.4g}",
-            each.unit,
+            f"{each.now:.4g} {each.unit}",
             change_in_words(each),
             _p_value(each.p_adjusted),
             f"[{colour}]{words}[/]" if colour else words,
@@ -135,7 +134,7 @@ def change_in_words(each: Difference) -> str:
 def show_trends(suite: str, machine: str, trends: Sequence[Trend], console: Console) -> None:
     """Print where each case of a suite tends."""
     title = f"suite {suite} on {machine}"
-    table = _table(title, "case", "first>", "last>", "unit", "change>", "p>", "n>", "tendency")
+    table = _table(title, "case", "first>", "last>", "change>", "p>", "n>", "tendency")
     for each in trends:
         colour = COLOURS.get(each.tendency)
         change = "–"
@@ -144,8 +143,7 @@ def show_trends(suite: str, machine: str, trends: Sequence[Trend], console: Cons
         table.add_row(
             escape(each.name),
             f"{each.medians[0]:.4g}",
-            f"{each.medians[-1]:.4g}",
-            each.unit,
+            f"{each.medians[-1]:.4g} {each.unit}",
             change,
             _p_value(each.p),
             str(len(each.medians)),

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from flows.benchmarks.cases import Case, Group, Measured
-from flows.benchmarks.machine import peak_mb
+from flows.benchmarks.machine import MB
 from flows.suites.step import network
 from sim_core.errors import QuorumlabError
-from sim_core.model import NetworkModel
 
 FLOWS, STEPS = 20, 30
 SIZES = (100, 10_000, 100_000)
 REPEAT = 3
-MB = 1 << 20
+PROGRAM = """
+import sys
+from flows.benchmarks.machine import peak_mb
+from sim_core.config import ModelConfig
+from sim_core.simulated_network import SimulatedNetwork
+network = SimulatedNetwork(ModelConfig.model_validate_json(sys.stdin.read()), seed=1)
+for _ in range(int(sys.argv[1])):
+    network.step()
+print(peak_mb())
+"""
+"""Imports no more than a worker does: what else this process has loaded is not a network's."""
 Opened = Callable[[], AbstractContextManager[Callable[[], Measured]]]
 
 
@@ -57,23 +65,18 @@ def bytes_per_node() -> Iterator[Callable[[], Measured]]:
 def peak_of_process(nodes: int) -> float:
     """Return the peak resident set of a fresh process that simulates so many nodes, in MB.
 
+    Not by `getrusage`, which begins with what the parent had when it started the process.
+
     Raises:
         QuorumlabError: the process failed.
     """
-    code = f"import json; from flows.suites.memory import peak; print(json.dumps(peak({nodes})))"
-    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)  # noqa: S603 - our own code
+    done = subprocess.run(  # noqa: S603 - our own code
+        [sys.executable, "-c", PROGRAM, str(STEPS)],
+        input=network(nodes, FLOWS).model_dump_json().encode(),
+        check=False,
+        capture_output=True,
+    )
     if done.returncode:
         said = done.stderr.decode(errors="replace")[-500:]
         raise QuorumlabError(f"a process with {nodes} nodes ended with {done.returncode}: {said}")
-    return float(json.loads(done.stdout))
-
-
-def peak(nodes: int) -> float:
-    """Return the peak resident set of this process after some steps of a network, in MB.
-
-    Not by `getrusage`, which begins with what the parent had when it started this process.
-    """
-    model = NetworkModel(network(nodes, FLOWS), seed=1)
-    for _ in range(STEPS):
-        model.step()
-    return peak_mb()
+    return float(done.stdout)

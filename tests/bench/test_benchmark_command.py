@@ -98,6 +98,7 @@ MISTAKES = {
     "one agent": (["--suite", "run", "--agents", "1"], "of 2 at least"),
     "tracking": (["--tracking", "on"], "mlflow_local, mlflow_server, off"),
     "unknown suite": (["--suite", "stepp"], "no suite 'stepp'"),
+    "trend of a baseline": (["--trend", "--baseline", "step.json"], "leave --compare, --baseline"),
     "no history": (["--trend"], "measure first"),
 }
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.exceptions import ParameterTypeError
 
-from flows import deployed
+from flows import deployed, forms
 from flows.suites import SUITES
 from sim_core.errors import DataError, RunFailed
 from tests.bench.figures import Drawn
@@ -39,6 +40,10 @@ def told(key: str = "benchmark") -> str:
             artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])),
         )
     return str(max(found, key=lambda a: a.created).data)
+
+
+def test_form_offers_every_suite_but_the_one_of_half_an_hour() -> None:
+    assert set(get_args(forms.Suite)) == set(SUITES) - {"orchestration"}
 
 
 def test_night_fails_on_a_planted_slow_down_with_a_report_and_not_on_noise(
