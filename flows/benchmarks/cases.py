@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.benchmarks.machine import forget_peak, peak_mb
+from flows.benchmarks.machine import forget_peak, pace_seconds, peak_mb
 from sim_core.errors import QuorumlabError
 
 
@@ -62,6 +62,8 @@ class Result:
 
     case: Case
     by_turn: dict[int, float] = field(default_factory=dict)
+    pace_ms: list[float] = field(default_factory=list)
+    """Of the machine around each sample: `machine.pace_seconds` before and after it."""
     errors: list[QuorumlabError] = field(default_factory=list)
     cpu_percents: list[float] = field(default_factory=list)
     peak_rss_mb: float = 0.0
@@ -88,6 +90,7 @@ class Result:
             "peak_rss_mb": round(self.peak_rss_mb, 1),
             "cpu_percents": self.cpu_percents,
             "samples": self.samples,
+            "pace_ms": self.pace_ms,
             "figure_samples": self.figures,
             "ratio_samples": self.ratio_samples,
         }
@@ -180,6 +183,7 @@ def _opened(cases: Sequence[Case]) -> Iterator[list[Call]]:
 
 
 def _sample(result: Result, call: Call, turn: int) -> None:
+    pace = pace_seconds()
     forget_peak()
     cpu, wall = time.process_time(), time.perf_counter()
     try:
@@ -194,6 +198,7 @@ def _sample(result: Result, call: Call, turn: int) -> None:
     result.cpu_percents.append(share if found.cpu_percent is None else found.cpu_percent)
     peak = peak_mb() if found.peak_rss_mb is None else found.peak_rss_mb
     result.peak_rss_mb = max(result.peak_rss_mb, peak)
+    result.pace_ms.append(1e3 * (pace + pace_seconds()) / 2)
     for name, value in found.figures.items():
         result.figures.setdefault(name, []).append(value)
 

@@ -3,7 +3,8 @@
 Mann and Whitney's test, which knows nothing of how times are distributed, over all cases after Holm;
 cases with so few samples that no outcome could be significant are left out of the correction (Tarone
 1990) and called just that. Ratios of cases that were measured in turn are compared as well: they hold
-on another machine, and while one drifts.
+on another machine, and while one drifts. And a difference has to be there twice: in the samples as they
+are, and in what they would be at the same pace of the machine, which is measured around each of them.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ ALPHA = 0.05
 THRESHOLD = 0.2
 FEWEST = 4
 """Samples for an interval."""
+WORTH_A_NOTE = 0.05
 RESAMPLES = 2_000
 SEED = 20_261
 """The same samples have the same interval, whenever it is computed."""
@@ -63,7 +65,10 @@ class Difference:
     low: float | None
     """Of the 95 % interval of the ratio, by bootstrap."""
     high: float | None
+    paced_ratio: float | None
+    """Of the medians at the same pace of the machine; None where the pace is not known."""
     p: float
+    """The larger one of both tests: of samples as they are, and at the same pace."""
     p_adjusted: float | None = None
     """None where so few samples can show nothing."""
     verdict: Verdict = Verdict.SAME
@@ -71,10 +76,17 @@ class Difference:
 
     @property
     def worsening(self) -> float:
-        """How many times worse it has become; below 1: better."""
+        """How many times worse it has become, at the same pace too; below 1: better.
+
+        1 where it is better in one respect and worse in the other.
+        """
         if self.ratio is None or self.ratio <= 0:
             return math.inf if self.now * self.direction > self.before * self.direction else 1.0
-        return float(self.ratio**self.direction)
+        plain = float(self.ratio**self.direction)
+        paced = plain if self.paced_ratio is None else float(self.paced_ratio**self.direction)
+        if (plain - 1) * (paced - 1) <= 0:
+            return 1.0
+        return min(plain, paced) if plain > 1 else max(plain, paced)
 
 
 @dataclass(frozen=True)
@@ -136,15 +148,24 @@ def _differences(before: Report, now: Report) -> Iterator[Difference]:
         if new is None or new.unit != old.unit:
             continue
         if old.samples and new.samples:
-            direction = -1 if new.is_rate else 1
-            yield _difference(
-                old.name, new.unit, direction, not new.yardstick, old.samples, new.samples
-            )
+            yield _of_case(old, new)
         for other, samples in old.ratio_samples.items():
             others = new.ratio_samples.get(other, ())
             if samples and others and other in rows and other in was:
+                name = f"{old.name} x {other}"
                 direction = _ratio_direction(new, rows[other])
-                yield _difference(f"{old.name} x {other}", "x", direction, True, samples, others)
+                yield _difference(name, "x", direction, samples, others)
+
+
+def _of_case(old: Row, new: Row) -> Difference:
+    """Return what distinguishes the samples of a case, as they are and at the same pace."""
+    direction = -1 if new.is_rate else 1
+    plain = _difference(new.name, new.unit, direction, old.samples, new.samples)
+    plain = replace(plain, is_ours=not new.yardstick)
+    if not old.paced or not new.paced:
+        return plain
+    paced = _difference(new.name, new.unit, direction, old.paced, new.paced)
+    return replace(plain, paced_ratio=paced.ratio, p=max(plain.p, paced.p))
 
 
 def _ratio_direction(row: Row, other: Row) -> int:
@@ -159,7 +180,6 @@ def _difference(
     name: str,
     unit: str,
     direction: int,
-    is_ours: bool,  # noqa: FBT001
     before: Sequence[float],
     now: Sequence[float],
 ) -> Difference:
@@ -170,7 +190,7 @@ def _difference(
         name=name,
         unit=unit,
         direction=direction,
-        is_ours=is_ours,
+        is_ours=True,
         n_before=len(old),
         n_now=len(new),
         before=was,
@@ -178,6 +198,7 @@ def _difference(
         ratio=is_now / was if was > 0 else None,
         low=low,
         high=high,
+        paced_ratio=None,
         p=_p_value(old, new),
     )
 
@@ -231,6 +252,8 @@ def _verdict(each: Difference, p: float | None, alpha: float) -> Verdict:
         return Verdict.SAME
     if each.direction == 0:
         return Verdict.CHANGED
+    if each.worsening == 1:
+        return Verdict.SAME
     return Verdict.WORSE if each.worsening > 1 else Verdict.BETTER
 
 
@@ -253,6 +276,8 @@ def can_show(sizes: Sequence[tuple[int, int]], alpha: float) -> list[bool]:
 def _notes(before: Report, now: Report, found: Sequence[Difference]) -> Iterator[str]:
     if others := differing(before.machine, now.machine):
         yield f"the machines differ ({'; '.join(others)}): times may differ for that alone; ratios (x) hold"
+    if slower := _slower_machine(before, now):
+        yield slower
     keys = ("workers", "agents", "steps", "cache_mb", "runs")
     for key in keys:
         one, two = before.settings.get(key), now.settings.get(key)
@@ -263,3 +288,18 @@ def _notes(before: Report, now: Report, found: Sequence[Difference]) -> Iterator
         yield f"on one side only, not compared: {', '.join(missing)}"
     if few := [each.name for each in found if each.verdict is Verdict.TOO_FEW]:
         yield f"so few samples that no difference could be shown: {', '.join(few)}; raise --repeat"
+
+
+def _slower_machine(before: Report, now: Report) -> str | None:
+    """Return in words by how much the machine's own pace has changed; None where by little."""
+    paces = [[x for row in report.results for x in row.pace_ms] for report in (before, now)]
+    if not all(paces):
+        return None
+    was, is_now = (float(np.median(pace)) for pace in paces)
+    change = is_now / was - 1 if was > 0 else 0.0
+    if abs(change) < WORTH_A_NOTE:
+        return None
+    word = "slower" if change > 0 else "faster"
+    return f"the machine itself was {abs(change):.0%} {word} than for the baseline".replace(
+        "%", " %"
+    )

@@ -19,6 +19,8 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 LARGEST_FILE = 64 << 20
 """Bytes; a file with a hundred cases of a thousand samples has four million."""
 RATE_UNITS = ("/s", "/min")
+OF_SIZE = ("MB", "bytes", "B")
+"""Units of what is not slow but large."""
 
 
 class _Part(BaseModel):
@@ -31,6 +33,8 @@ class Row(_Part):
     name: str = Field(min_length=1, max_length=200)
     unit: str = Field(max_length=50)
     samples: tuple[Finite, ...] = ()
+    pace_ms: tuple[Finite, ...] = ()
+    """Of the machine around each sample; files of earlier versions have none."""
     ratio_samples: dict[str, tuple[Finite, ...]] = {}
     """By the other case's name; files of earlier versions have none."""
     yardstick: bool = False
@@ -39,6 +43,21 @@ class Row(_Part):
     def is_rate(self) -> bool:
         """Whether more is better."""
         return self.unit.endswith(RATE_UNITS)
+
+    @property
+    def paced(self) -> tuple[float, ...]:
+        """The samples as they would be on a machine of pace 1 ms; none where its pace is not known.
+
+        What is no time, such as memory, does not depend on the pace.
+        """
+        if len(self.pace_ms) != len(self.samples) or min(self.pace_ms, default=0) <= 0:
+            return ()
+        pairs = zip(self.samples, self.pace_ms, strict=True)
+        if self.is_rate:
+            return tuple(value * pace for value, pace in pairs)
+        if self.unit in OF_SIZE:
+            return self.samples
+        return tuple(value / pace for value, pace in pairs)
 
 
 class Report(_Part):

@@ -82,4 +82,6 @@ def _one(rows: Sequence[Row]) -> Row:
         for other in others
     }
     samples = tuple(x for row in alike for x in row.samples)
-    return rows[-1].model_copy(update={"samples": samples, "ratio_samples": ratios})
+    pace = tuple(x for row in alike for x in row.pace_ms)
+    update = {"samples": samples, "pace_ms": pace, "ratio_samples": ratios}
+    return rows[-1].model_copy(update=update)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import resource
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from tasks.describe_environment import describe_processor
 MB = 1 << 20
 RESET = Path("/proc/self/clear_refs")
 STATUS = Path("/proc/self/status")
+SHUFFLED = np.random.default_rng(1).permutation(20_000)
 PASSING = frozenset({"cpu_mhz"})
 """What differs from moment to moment on the same machine."""
 
@@ -58,6 +60,20 @@ def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """
     keys = [key for key in (*one, *(k for k in other if k not in one)) if key not in PASSING]
     return [f"{k}: {one.get(k)} and {other.get(k)}" for k in keys if one.get(k) != other.get(k)]
+
+
+def pace_seconds() -> float:
+    """Return how long a fixed piece of work takes just now, some 5 ms: Python, and NumPy in memory.
+
+    It tells a slower program from a slower machine: one that has other work, or is clocked down.
+    """
+    began = time.perf_counter()
+    total = 0
+    for number in range(30_000):
+        total += number * number % 7
+    for _ in range(3):
+        np.sort(SHUFFLED)
+    return time.perf_counter() - began
 
 
 def forget_peak() -> None:

@@ -10,11 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.benchmarks.comparing import Comparison, Difference, Verdict
+from flows.benchmarks.files import OF_SIZE
 from flows.benchmarks.trends import Tendency, Trend
 from sim_core.comparison.wording import probability
 
-OF_SIZE = ("MB", "bytes", "B")
-"""Units of what is not slow but large."""
 FACTOR = "factor_"
 """What the name of a figure begins with that says how much better another one is than promised."""
 COLOURS = {
@@ -79,7 +78,7 @@ def _promise(factor: float | None) -> str:
 def show_comparison(found: Comparison, console: Console) -> None:
     """Print each case before and now, the verdict in words, and what regressed."""
     title = f"suite {found.suite}: {found.now} beside {found.before}"
-    table = _table(title, "case", "before>", "now>", "change>", "p>", "verdict")
+    table = _table(title, "case", "before>", "now>", "change>", "paced>", "p>", "verdict")
     for each in found.differences:
         colour = "red" if each.is_regression else COLOURS.get(each.verdict)
         words = in_words(each)
@@ -88,6 +87,7 @@ def show_comparison(found: Comparison, console: Console) -> None:
             f"{each.before:.4g}",
             f"{each.now:.4g} {each.unit}",
             change_in_words(each),
+            "–" if each.paced_ratio is None else f"{_percent(each.paced_ratio - 1)} %",
             _p_value(each.p_adjusted),
             f"[{colour}]{words}[/]" if colour else words,
         )

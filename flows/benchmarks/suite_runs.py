@@ -169,6 +169,7 @@ def merged(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             "peak_rss_mb": max(row["peak_rss_mb"] for row in rows),
             "cpu_percents": lists("cpu_percents"),
             "samples": lists("samples"),
+            "pace_ms": lists("pace_ms"),
             "figure_samples": by_name("figure_samples"),
             "ratio_samples": by_name("ratio_samples"),
         }

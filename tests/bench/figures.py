@@ -33,6 +33,7 @@ def document(samples: dict[str, Sequence[float]], **changes: Any) -> dict[str, A
                 "peak_rss_mb": 100.0,
                 "cpu_percents": [],
                 "samples": [float(x) for x in values],
+                "pace_ms": [],
                 "figure_samples": {},
                 "ratio_samples": {},
             }
@@ -67,7 +68,13 @@ class Drawn:
         """Be as fast as ever."""
         self.rng = np.random.default_rng(seed)
         self.scale = {"step": 1.0, "insert": 1.0}
+        self.machine = 1.0
+        """How slow the machine is."""
         self.calls = 0
+
+    def pace(self) -> float:
+        """Return what a fixed piece of work takes."""
+        return 0.005 * self.machine
 
     def groups(self) -> list[Group]:
         """Return the suite."""
@@ -82,4 +89,4 @@ class Drawn:
 
     def _call(self, name: str) -> float:
         self.calls += 1
-        return float(times(self.rng, 1, scale=self.scale[name] / 1e3)[0])
+        return float(times(self.rng, 1, scale=self.machine * self.scale[name] / 1e3)[0])

@@ -43,6 +43,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Drawn:
     """Return what the suite `forks` is for this test."""
     suite = Drawn()
     monkeypatch.setitem(SUITES, "forks", suite.groups)
+    monkeypatch.setattr("flows.benchmarks.cases.pace_seconds", suite.pace)
     return suite
 
 

@@ -106,6 +106,36 @@ def test_thirteen_cases_of_five_samples_can_show_nothing_and_six_can() -> None:
     assert all(can_show([(5, 50)] * 13, 0.05))
 
 
+def paced(found: Report, pace: float, unit: str = "ms") -> Report:
+    """Return a report that was measured on a machine of this pace."""
+    rows = [
+        row.model_copy(update={"pace_ms": (pace,) * len(row.samples), "unit": unit})
+        for row in found.results
+    ]
+    return found.model_copy(update={"results": tuple(rows)})
+
+
+def test_what_is_slower_because_the_machine_is_is_no_difference() -> None:
+    before, now = paced(drawn(1), 5.0), paced(drawn(2, scale=1.5), 7.5)
+    found = compare_reports(before, now)
+    assert {each.verdict for each in found.differences} == {Verdict.SAME}
+    assert "the machine itself was 50 % slower" in found.notes[0]
+    assert compare_reports(before, paced(drawn(2, scale=1.5), 5.0)).regressions
+
+
+def test_what_is_slower_at_the_same_pace_alone_is_no_regression() -> None:
+    """A faster machine hides it; the samples as they are say nothing of it."""
+    found = compare_reports(paced(drawn(1), 5.0), paced(drawn(2), 2.5))
+    assert not found.regressions
+
+
+def test_pace_turns_rates_round_and_leaves_memory_alone() -> None:
+    slow, rate = paced(drawn(2, scale=0.5), 10.0, "rows/s"), paced(drawn(1), 5.0, "rows/s")
+    assert not compare_reports(rate, slow).regressions
+    large, small = paced(drawn(2, scale=2.0), 10.0, "MB"), paced(drawn(1), 5.0, "MB")
+    assert len(compare_reports(small, large).regressions) == len(CASES)
+
+
 def renamed(found: Report, **changes: Any) -> Report:
     (row,) = found.results
     return found.model_copy(update={"results": (row.model_copy(update=changes),)})

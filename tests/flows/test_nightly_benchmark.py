@@ -30,6 +30,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Drawn:
     """Return what the suite `forks` is for this test."""
     suite = Drawn()
     monkeypatch.setitem(SUITES, "forks", suite.groups)
+    monkeypatch.setattr("flows.benchmarks.cases.pace_seconds", suite.pace)
     return suite
 
 
@@ -84,6 +85,19 @@ def test_what_is_slow_in_one_measurement_alone_is_no_regression(
     deployed.benchmark(suite="forks", repeat=10)
     assert len(measured) == 2
     assert "not so when measured again, hence no regression: step" in told()
+
+
+def test_night_in_which_the_machine_is_slow_is_no_regression_and_one_of_both_is(
+    workspace: Path, drawn: Drawn
+) -> None:
+    deployed.benchmark(suite="forks", repeat=10)
+    drawn.machine = 2.0
+    deployed.benchmark(suite="forks", repeat=10)
+    assert "the machine itself was 100 % slower" in told()
+    drawn.scale["step"] = 1.5
+    with pytest.raises(RunFailed):
+        deployed.benchmark(suite="forks", repeat=10)
+    assert "20 %: step (slower" in told()
 
 
 def test_night_is_held_against_a_baseline_that_is_named(workspace: Path, drawn: Drawn) -> None:
