@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.benchmarks.files import Report, Row
+from flows.benchmarks.files import OF_SIZE, Report, Row
 from flows.benchmarks.machine import differing
 from sim_core.comparison.corrections import holm
 from sim_core.errors import DataError
@@ -28,6 +28,8 @@ THRESHOLD = 0.2
 FEWEST = 4
 """Samples for an interval."""
 WORTH_A_NOTE = 0.05
+LARGEST_PACE_CHANGE = 0.3
+"""Of the machine: beyond it, how much longer samples take does not follow from its pace any more."""
 RESAMPLES = 2_000
 SEED = 20_261
 """The same samples have the same interval, whenever it is computed."""
@@ -135,7 +137,8 @@ def compare_reports(
     if not found:
         names = ", ".join(sorted(row.name for row in before.results)[:10]) or "none"
         raise DataError(f"no case in common: the baseline has {names}")
-    judged = tuple(_judged(found, threshold, alpha))
+    judges_times = abs(pace_change(before, now)) <= LARGEST_PACE_CHANGE
+    judged = tuple(_judged(found, threshold, alpha, judges_times=judges_times))
     notes = tuple(_notes(before, now, judged))
     return Comparison(now.suite, before.label, now.label, alpha, threshold, judged, notes)
 
@@ -231,12 +234,15 @@ def _interval(old: Any, new: Any) -> tuple[float | None, float | None]:
     return float(found.low), float(found.high)
 
 
-def _judged(found: Sequence[Difference], threshold: float, alpha: float) -> Iterator[Difference]:
+def _judged(
+    found: Sequence[Difference], threshold: float, alpha: float, *, judges_times: bool
+) -> Iterator[Difference]:
     enough = can_show([(each.n_before, each.n_now) for each in found], alpha)
     adjusted = holm([f.p if can else None for f, can in zip(found, enough, strict=True)])
     for each, p in zip(found, adjusted, strict=True):
         verdict = _verdict(each, p, alpha)
-        beyond = each.is_ours and each.worsening > 1 + threshold
+        is_judged = each.is_ours and (judges_times or each.unit in ("x", *OF_SIZE))
+        beyond = is_judged and each.worsening > 1 + threshold
         yield replace(
             each,
             p_adjusted=p,
@@ -276,7 +282,7 @@ def can_show(sizes: Sequence[tuple[int, int]], alpha: float) -> list[bool]:
 def _notes(before: Report, now: Report, found: Sequence[Difference]) -> Iterator[str]:
     if others := differing(before.machine, now.machine):
         yield f"the machines differ ({'; '.join(others)}): times may differ for that alone; ratios (x) hold"
-    if slower := _slower_machine(before, now):
+    if slower := _slower_machine(pace_change(before, now)):
         yield slower
     keys = ("workers", "agents", "steps", "cache_mb", "runs")
     for key in keys:
@@ -290,16 +296,21 @@ def _notes(before: Report, now: Report, found: Sequence[Difference]) -> Iterator
         yield f"so few samples that no difference could be shown: {', '.join(few)}; raise --repeat"
 
 
-def _slower_machine(before: Report, now: Report) -> str | None:
+def _slower_machine(change: float) -> str | None:
     """Return in words by how much the machine's own pace has changed; None where by little."""
-    paces = [[x for row in report.results for x in row.pace_ms] for report in (before, now)]
-    if not all(paces):
-        return None
-    was, is_now = (float(np.median(pace)) for pace in paces)
-    change = is_now / was - 1 if was > 0 else 0.0
     if abs(change) < WORTH_A_NOTE:
         return None
-    word = "slower" if change > 0 else "faster"
-    return f"the machine itself was {abs(change):.0%} {word} than for the baseline".replace(
-        "%", " %"
-    )
+    told = f"the machine itself was {abs(change):.0%} ".replace("%", " %")
+    told += f"{'slower' if change > 0 else 'faster'} than for the baseline"
+    if abs(change) > LARGEST_PACE_CHANGE:
+        told += ": times are not judged, only ratios; measure again when it is as quiet"
+    return told
+
+
+def pace_change(before: Report, now: Report) -> float:
+    """Return by which share the machine itself has become slower; 0 where that is not known."""
+    paces = [[x for row in report.results for x in row.pace_ms] for report in (before, now)]
+    if not all(paces):
+        return 0.0
+    was, is_now = (float(np.median(pace)) for pace in paces)
+    return is_now / was - 1 if was > 0 else 0.0

@@ -63,15 +63,16 @@ def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 
 
 def pace_seconds() -> float:
-    """Return how long a fixed piece of work takes just now, some 5 ms: Python, and NumPy in memory.
+    """Return how long a fixed piece of work takes just now, some 20 ms: Python, and NumPy in memory.
 
     It tells a slower program from a slower machine: one that has other work, or is clocked down.
+    It is as long as several slices of time, or it would slip through between those of other programs.
     """
     began = time.perf_counter()
     total = 0
-    for number in range(30_000):
+    for number in range(150_000):
         total += number * number % 7
-    for _ in range(3):
+    for _ in range(15):
         np.sort(SHUFFLED)
     return time.perf_counter() - began
 

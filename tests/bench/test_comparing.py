@@ -116,23 +116,34 @@ def paced(found: Report, pace: float, unit: str = "ms") -> Report:
 
 
 def test_what_is_slower_because_the_machine_is_is_no_difference() -> None:
-    before, now = paced(drawn(1), 5.0), paced(drawn(2, scale=1.5), 7.5)
+    before, now = paced(drawn(1), 20.0), paced(drawn(2, scale=1.25), 25.0)
     found = compare_reports(before, now)
     assert {each.verdict for each in found.differences} == {Verdict.SAME}
-    assert "the machine itself was 50 % slower" in found.notes[0]
-    assert compare_reports(before, paced(drawn(2, scale=1.5), 5.0)).regressions
+    assert "the machine itself was 25 % slower" in found.notes[0]
+    assert compare_reports(before, paced(drawn(2, scale=1.5), 20.0)).regressions
+
+
+def test_times_of_a_machine_that_is_too_slow_are_not_judged_and_memory_is() -> None:
+    found = compare_reports(paced(drawn(1), 20.0), paced(drawn(2, scale=3.0), 30.0))
+    assert {each.verdict for each in found.differences} == {Verdict.WORSE}
+    assert not found.regressions
+    assert "times are not judged" in found.notes[0]
+    large = paced(drawn(2, scale=3.0), 30.0, "MB")
+    assert compare_reports(paced(drawn(1), 20.0, "MB"), large).regressions
 
 
 def test_what_is_slower_at_the_same_pace_alone_is_no_regression() -> None:
     """A faster machine hides it; the samples as they are say nothing of it."""
-    found = compare_reports(paced(drawn(1), 5.0), paced(drawn(2), 2.5))
+    found = compare_reports(paced(drawn(1), 20.0), paced(drawn(2), 16.0))
     assert not found.regressions
 
 
 def test_pace_turns_rates_round_and_leaves_memory_alone() -> None:
-    slow, rate = paced(drawn(2, scale=0.5), 10.0, "rows/s"), paced(drawn(1), 5.0, "rows/s")
+    slow = paced(drawn(2, scale=0.8), 25.0, "rows/s")
+    rate = paced(drawn(1), 20.0, "rows/s")
     assert not compare_reports(rate, slow).regressions
-    large, small = paced(drawn(2, scale=2.0), 10.0, "MB"), paced(drawn(1), 5.0, "MB")
+    assert compare_reports(rate, paced(drawn(2, scale=0.5), 20.0, "rows/s")).regressions
+    large, small = paced(drawn(2, scale=2.0), 40.0, "MB"), paced(drawn(1), 20.0, "MB")
     assert len(compare_reports(small, large).regressions) == len(CASES)
 
 
