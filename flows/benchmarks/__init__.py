@@ -2,5 +2,6 @@
 
 `cases` (what is measured, and how samples are taken), `machine` (where), `suite_runs` (a whole suite,
 in one process or several), `files` (what is written and read), `comparing` (two sets of figures),
-`history` and `trends` (earlier figures), `showing` (in words), `command` (all of it together).
+`conditions` (under which they were measured), `history`, `publishing` and `trends` (earlier figures),
+`nightly` (what is due by the clock), `showing` (in words), `command` (all of it together).
 """

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from flows.benchmarks.conditions import judges_times, notes_of
 from flows.benchmarks.files import OF_SIZE, Report, Row
-from flows.benchmarks.machine import differing
 from sim_core.comparison.corrections import holm
 from sim_core.errors import DataError
 
@@ -27,9 +27,6 @@ ALPHA = 0.05
 THRESHOLD = 0.2
 FEWEST = 4
 """Samples for an interval."""
-WORTH_A_NOTE = 0.05
-LARGEST_PACE_CHANGE = 0.3
-"""Of the machine: beyond it, how much longer samples take does not follow from its pace any more."""
 RESAMPLES = 2_000
 SEED = 20_261
 """The same samples have the same interval, whenever it is computed."""
@@ -137,9 +134,10 @@ def compare_reports(
     if not found:
         names = ", ".join(sorted(row.name for row in before.results)[:10]) or "none"
         raise DataError(f"no case in common: the baseline has {names}")
-    judges_times = abs(pace_change(before, now)) <= LARGEST_PACE_CHANGE
-    judged = tuple(_judged(found, threshold, alpha, judges_times=judges_times))
-    notes = tuple(_notes(before, now, judged))
+    are_judged = judges_times(before, now)
+    judged = tuple(_judged(found, threshold, alpha, judges_times=are_judged))
+    few = [each.name for each in judged if each.verdict is Verdict.TOO_FEW]
+    notes = tuple(notes_of(before, now, few))
     return Comparison(now.suite, before.label, now.label, alpha, threshold, judged, notes)
 
 
@@ -277,40 +275,3 @@ def can_show(sizes: Sequence[tuple[int, int]], alpha: float) -> list[bool]:
         if sum(p <= alpha / k for p in least) <= k:
             return [p <= alpha / k for p in least]
     return [True] * len(sizes)
-
-
-def _notes(before: Report, now: Report, found: Sequence[Difference]) -> Iterator[str]:
-    if others := differing(before.machine, now.machine):
-        yield f"the machines differ ({'; '.join(others)}): times may differ for that alone; ratios (x) hold"
-    if slower := _slower_machine(pace_change(before, now)):
-        yield slower
-    keys = ("workers", "agents", "steps", "cache_mb", "runs")
-    for key in keys:
-        one, two = before.settings.get(key), now.settings.get(key)
-        if before.settings and now.settings and one != two:
-            yield f"measured with other settings: {key} {one} and {two}"
-    old, new = ({row.name for row in report.results} for report in (before, now))
-    if missing := sorted(old ^ new):
-        yield f"on one side only, not compared: {', '.join(missing)}"
-    if few := [each.name for each in found if each.verdict is Verdict.TOO_FEW]:
-        yield f"so few samples that no difference could be shown: {', '.join(few)}; raise --repeat"
-
-
-def _slower_machine(change: float) -> str | None:
-    """Return in words by how much the machine's own pace has changed; None where by little."""
-    if abs(change) < WORTH_A_NOTE:
-        return None
-    told = f"the machine itself was {abs(change):.0%} ".replace("%", " %")
-    told += f"{'slower' if change > 0 else 'faster'} than for the baseline"
-    if abs(change) > LARGEST_PACE_CHANGE:
-        told += ": times are not judged, only ratios; measure again when it is as quiet"
-    return told
-
-
-def pace_change(before: Report, now: Report) -> float:
-    """Return by which share the machine itself has become slower; 0 where that is not known."""
-    paces = [[x for row in report.results for x in row.pace_ms] for report in (before, now)]
-    if not all(paces):
-        return 0.0
-    was, is_now = (float(np.median(pace)) for pace in paces)
-    return is_now / was - 1 if was > 0 else 0.0

@@ -13,11 +13,11 @@ from typing import Any
 
 from rich.console import Console
 
-from flows.benchmarks.command import publish
 from flows.benchmarks.comparing import Comparison, compare_reports
 from flows.benchmarks.files import Report, read_report
 from flows.benchmarks.history import FOLDER, earlier_reports, pooled
 from flows.benchmarks.machine import describe_machine
+from flows.benchmarks.publishing import publish
 from flows.benchmarks.showing import show_comparison, show_report, show_trends
 from flows.benchmarks.trends import past_of, trends_of
 from sim_core.errors import DataError
