@@ -11,7 +11,6 @@ import json
 import os
 import shlex
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from io import StringIO
 from typing import Annotated, Any
 
@@ -28,6 +27,7 @@ from flows.forms import (
     MOST_EXPERIMENTS,
     MOST_VALUES,
     Adversary,
+    Baseline,
     Consensus,
     Detector,
     Dissemination,
@@ -41,6 +41,7 @@ from flows.forms import (
     Steps,
     Study,
     Suite,
+    Threshold,
     Topology,
 )
 from flows.launch import check_before_start
@@ -208,27 +209,51 @@ def clean(*, dry_run: bool = True) -> None:
 def benchmark(
     suite: Suite = "step",
     repeat: Annotated[int, Field(ge=1, le=100)] = 5,
+    threshold: Threshold = 0.2,
+    baseline: Baseline | None = None,
 ) -> None:
-    """Measure how fast this program is on this machine, and keep the figures.
+    """Measure how fast this program is on this machine, and fail where it has become slower.
 
     Args:
         suite: What is measured.
         repeat: Samples of each case, from 1 to 100.
+        threshold: From which share on significantly slower is a regression: 0.2 for 20 %.
+        baseline: Name of a file in WORKSPACE/benchmarks; none: the ten newest of this machine together.
     """
-    from flows.benchmark import run_suite, show_report, write_report
+    from flows.benchmarks.nightly import check_against_history
+    from flows.benchmarks.suite_runs import run_suite
 
-    told = _Told()
-    report = run_suite(suite, repeat=repeat, warmup=1, console=Console(quiet=True))
-    show_report(report, told.console)
-    at = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    write_report(report, workspace_folder() / "benchmarks" / f"{suite}-{at}.json")
-    figures = ("name", "unit", "n", "median", "min", "max", "peak_rss_mb")
-    create_table_artifact(
-        [{key: row[key] for key in figures} for row in report["results"]],
-        key="benchmark",
-        description=f"suite {suite} on this machine, {at}",
-    )
-    told.show("benchmark")
+    told: list[dict[str, Any]] = []
+
+    def work(console: Console) -> bool:
+        night = check_against_history(
+            workspace_folder(),
+            suite,
+            lambda: run_suite(suite, repeat=repeat, warmup=1, console=Console(quiet=True)),
+            console,
+            threshold=threshold,
+            baseline=baseline,
+            tracking=_tracking(),
+        )
+        told.extend(night.report["results"])
+        return night.comparison is None or not night.comparison.regressions
+
+    try:
+        _carried_out("benchmark", work)
+    finally:
+        figures = ("name", "unit", "n", "median", "min", "max", "peak_rss_mb")
+        if told:
+            create_table_artifact(
+                [{key: row[key] for key in figures} for row in told],
+                key="benchmark-figures",
+                description=f"suite {suite} on this machine",
+            )
+
+
+def _tracking() -> str:
+    """Return where the worker's experiments are published, which is where its benchmarks go."""
+    config, _ = compose_experiment(workers_words([]))
+    return config.tracking.kind
 
 
 @flow(name="canary", persist_result=False)

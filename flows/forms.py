@@ -40,7 +40,21 @@ Consensus = Literal["majority", "supermajority", "bft", "weighted"]
 Adversary = Literal[
     "none", "silent", "random_voter", "flipper", "poisoner", "colluder", "sleeper", "sybil"
 ]
-Suite = Literal["step", "ledger", "checkpoint", "forks", "recovery"]
+Suite = Literal[
+    "step",
+    "ledger",
+    "checkpoint",
+    "forks",
+    "recovery",
+    "run",
+    "detectors",
+    "consensus",
+    "memory",
+    "ray",
+    "start",
+    "telemetry",
+    "profiles",
+]
 
 MOST_VALUES = 20
 """Of one list in a form; points are all combinations of the values of all lists."""
@@ -51,4 +65,6 @@ Nodes = Annotated[int, Field(ge=2, le=10_000)]
 Steps = Annotated[int, Field(ge=1, le=100_000)]
 Replicates = Annotated[int, Field(ge=1, le=1_000)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Baseline = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}(\.json)?$")]
+Threshold = Annotated[float, Field(ge=0, lt=5)]
 LiarShare = Annotated[float, Field(ge=0, le=1)]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from flows.benchmark import Case, Group
+from flows.benchmarks.cases import Case, Group
 from flows.suites.step import network
 from sim_core.identity import run_key
 from sim_core.jobs import RunError, simulate_jobs

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.benchmark import Case, Group
+from flows.benchmarks.cases import Case, Group
 from flows.suites.step import network
 from sim_core.checkpoint import CheckpointFolder
 from sim_core.config import ExecutorConfig, ModelConfig, PostgresLedger
@@ -42,7 +42,7 @@ def ledger_suite() -> list[Group]:
     """Return the cases of the suite `ledger`; those of PostgreSQL where its address is set."""
     inserts = [
         Case("insert_sqlite", "rows/s", inserting(None), repeat=5, scale=1.0),
-        Case("raw_sqlite", "rows/s", inserting_raw_sqlite, repeat=5, scale=1.0),
+        Case("raw_sqlite", "rows/s", inserting_raw_sqlite, 5, scale=1.0, yardstick=True),
     ]
     ratios = [("insert_sqlite", "raw_sqlite")]
     groups = [Group(tuple(inserts), tuple(ratios))]
@@ -52,7 +52,7 @@ def ledger_suite() -> list[Group]:
             Group(
                 (
                     Case("insert_postgresql", "rows/s", inserting(url), repeat=5, scale=1.0),
-                    Case("raw_copy", "rows/s", copying_raw(url), repeat=5, scale=1.0),
+                    Case("raw_copy", "rows/s", copying_raw(url), 5, scale=1.0, yardstick=True),
                 ),
                 (("insert_postgresql", "raw_copy"),),
             )

@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
-from flows.benchmark import Case, Group
+from flows.benchmarks.cases import Case, Group
 from flows.compose import compose_experiment
 from flows.launch import plainly
 from sim_core.errors import QuorumlabError
@@ -85,7 +85,11 @@ def orchestration_suite(runs: int | None = None) -> list[Group]:
 def _group(
     cases: Sequence[tuple[str, Opened]], ratios: Sequence[tuple[str, str]], repeat: int = REPEAT
 ) -> Group:
-    return Group(tuple(Case(n, "ms/run", opened, repeat) for n, opened in cases), tuple(ratios))
+    measured = (
+        Case(name, "ms/run", opened, repeat, yardstick=name.startswith(tuple(OTHERS)))
+        for name, opened in cases
+    )
+    return Group(tuple(measured), tuple(ratios))
 
 
 def words(runs: int) -> list[str]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 
-from flows.benchmark import Case, Group
+from flows.benchmarks.cases import Case, Group
 
 POLL_SECONDS = 0.005
 STEPS_BEFORE_THE_KILL = 20

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from flows.benchmark import Case, Group
+from flows.benchmarks.cases import Case, Group
+from flows.benchmarks.machine import peak_mb
 from sim_core.config import ModelConfig
 from sim_core.model import NetworkModel
 
@@ -154,12 +155,10 @@ def memory() -> Iterator[Callable[[], float]]:
 
 def large_network_peak() -> float:
     """Return the peak resident set of this process after some steps of a large network, in MB."""
-    from sim_core.simulate import peak_rss_mb
-
     model = NetworkModel(network(MEMORY_NODES, 20), seed=1)
     for _ in range(30):
         model.step()
-    return peak_rss_mb()
+    return peak_mb()
 
 
 def step_suite() -> list[Group]:
@@ -169,12 +168,18 @@ def step_suite() -> list[Group]:
         config, size = network(nodes, 100), f"{nodes}x100x8"
         cases = [
             Case(f"step_{size}", "ms/step", stepping(config, steps=steps)),
-            Case(f"rng_{size}", "ms", drawing(nodes, 100)),
+            Case(f"rng_{size}", "ms", drawing(nodes, 100), yardstick=True),
         ]
         if find_spec("tests") is not None and find_spec("tests.oracle") is not None:
             few = 5 if nodes == 100 else 3
             cases.append(
-                Case(f"oracle_{size}", "ms/step", oracle(config, steps=1, settled=20), repeat=few)
+                Case(
+                    f"oracle_{size}",
+                    "ms/step",
+                    oracle(config, steps=1, settled=20),
+                    few,
+                    yardstick=True,
+                )
             )
         ratios = ((f"step_{size}", f"rng_{size}"), (f"oracle_{size}", f"step_{size}"))
         groups.append(Group(tuple(cases), ratios))
@@ -183,7 +188,13 @@ def step_suite() -> list[Group]:
         Group(
             (
                 Case("isolation_forest_50", "ms/step", stepping(forest, steps=50)),
-                Case("isolation_forest_refit_50", "ms/step", refitting(50, 20, 512), repeat=3),
+                Case(
+                    "isolation_forest_refit_50",
+                    "ms/step",
+                    refitting(50, 20, 512),
+                    3,
+                    yardstick=True,
+                ),
             ),
             (("isolation_forest_refit_50", "isolation_forest_50"),),
         )

@@ -13,10 +13,14 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
-from flows.benchmark import Case, Group, describe_machine, measure, run_suite, write_report
+from flows.benchmarks.cases import Case, Group, Measured, measure
+from flows.benchmarks.files import write_report
+from flows.benchmarks.machine import describe_machine
+from flows.benchmarks.suite_runs import Parameters, run_suite
 from flows.suites import SUITES
 from flows.suites.orchestration import (
     orchestration_suite,
@@ -25,6 +29,8 @@ from flows.suites.orchestration import (
     sweeping_again,
 )
 from flows.suites.step import network, stepping
+from sim_core.consensus import RULES
+from sim_core.detectors import DETECTORS
 from sim_core.errors import ConfigurationError, QuorumlabError
 
 NAMES = {
@@ -36,6 +42,14 @@ NAMES = {
     "checkpoint": "run_without run_every_10 restore",
     "orchestration": """bare_1000 sweep_1000 sweep_1000_untracked sweep_again_1000 one_core two_cores
         tune_100 prefect_ray_100""",
+    "detectors": " ".join(DETECTORS),
+    "consensus": " ".join(RULES),
+    "profiles": "development production high_performance edge",
+    "memory": "nodes_100 nodes_10000 nodes_100000 node",
+    "ray": "task put_1mb get_1mb worker_killed",
+    "start": "help tiny_cold tiny_warm make_run_warm",
+    "telemetry": "sweep_200_on sweep_200_off",
+    "run": "run_100x50",
 }
 
 
@@ -83,6 +97,69 @@ def test_slow_case_takes_fewer_samples_and_never_more_than_are_asked_for() -> No
     for asked, taken in ((1, 1), (2, 2), (5, 2)):
         (result,) = measure(Group((case,)), repeat=asked, warmup=0, tick=lambda: None)
         assert len(result.samples) == taken
+
+
+def test_call_that_fails_is_no_sample_and_counts_against_the_success_rate() -> None:
+    turns = iter([1.0, None, 3.0])
+
+    @contextmanager
+    def opened() -> Iterator[Callable[[], float]]:
+        def call() -> float:
+            if (seconds := next(turns)) is None:
+                raise QuorumlabError("away")
+            return seconds
+
+        yield call
+
+    group = Group(
+        (Case("a", "s", opened, scale=1.0), counting("b", 1.0, [], scale=1.0)), (("a", "b"),)
+    )
+    a, b = (found.row() for found in measure(group, repeat=3, warmup=0, tick=lambda: None))
+    assert (a["samples"], a["failures"], a["success_rate"]) == ([1.0, 3.0], 1, 2 / 3)
+    assert a["ratio_samples"] == {"b": [1.0, 3.0]}  # of the turns in which both were measured
+    assert b["success_rate"] == 1.0
+
+
+def test_case_that_always_fails_ends_the_benchmark_with_its_reason() -> None:
+    @contextmanager
+    def opened() -> Iterator[Callable[[], float]]:
+        def call() -> float:
+            raise QuorumlabError("no such thing")
+
+        yield call
+
+    with pytest.raises(QuorumlabError, match="no such thing"):
+        measure(Group((Case("a", "s", opened),)), repeat=3, warmup=0, tick=lambda: None)
+
+
+def test_sample_may_say_what_other_processes_took() -> None:
+    @contextmanager
+    def opened() -> Iterator[Callable[[], Measured]]:
+        yield lambda: Measured(2.0, cpu_percent=150.0, peak_rss_mb=9.0, figures={"errors": 0.5})
+
+    (found,) = measure(
+        Group((Case("a", "s", opened, scale=1.0),)), repeat=2, warmup=0, tick=lambda: None
+    )
+    row = found.row()
+    assert (row["median"], row["cpu_mean"], row["peak_rss_mb"]) == (2.0, 150.0, 9.0)
+    assert row["figures"] == {"errors": 0.5}
+
+
+def test_peak_of_a_case_is_not_that_of_the_one_before() -> None:
+    def taking(n_bytes: int) -> Any:
+        @contextmanager
+        def opened() -> Iterator[Callable[[], float]]:
+            def call() -> float:
+                np.ones(n_bytes, dtype=np.uint8)
+                return 1.0
+
+            yield call
+
+        return opened
+
+    cases = Case("large", "s", taking(200 << 20)), Case("small", "s", taking(1))
+    large, small = measure(Group(cases), repeat=2, warmup=0, tick=lambda: None)
+    assert large.peak_rss_mb > small.peak_rss_mb + 150
 
 
 def test_a_real_step_is_timed_per_node():
@@ -160,12 +237,14 @@ def test_program_that_fails_is_no_sample():
 
 def test_length_of_sweeps_is_no_setting_of_other_suites():
     with pytest.raises(ConfigurationError, match="'step' has no sweeps"):
-        run_suite("step", repeat=1, warmup=0, console=Console(quiet=True), runs=5)
+        run_suite(
+            "step", repeat=1, warmup=0, console=Console(quiet=True), parameters=Parameters(runs=5)
+        )
 
 
 def test_unknown_suite_names_those_that_there_are():
     with pytest.raises(
         ConfigurationError,
-        match="there are: checkpoint, forks, ledger, orchestration, recovery, step",
+        match="there are: checkpoint, consensus, detectors, forks, ledger, memory, orchestration, ",
     ):
         run_suite("stepp", repeat=1, warmup=0, console=Console(quiet=True))
