@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from sim_core.bounded_queue import QueueCounts
 from sim_core.caching import Cache, all_statistics
 from sim_core.checkpoint import CheckpointFolder
 from sim_core.comparison.report import Report
-from sim_core.config import ExperimentConfig
+from sim_core.config import ExperimentConfig, ProfilingConfig
 from sim_core.errors import OwnershipLost
 from sim_core.ledger.blocks import KEPT
 from sim_core.ledger.cached import CachedQueries
@@ -204,8 +204,9 @@ class Bench:
             kept = KEPT[run.spec.detail] <= kept_kinds(run.spec.run_key, row["detail"])
             if row["summary"] is None or not kept:
                 missing.append(run.spec)
+        first = self.config.profiling.runs - self._n_executed
         self._n_executed += len(missing)
-        return missing
+        return profiled(missing, self.config.profiling, first)
 
     def committed_steps(self) -> dict[str, int]:
         """Return how many steps of each run are committed, up to its horizon."""
@@ -234,6 +235,13 @@ class Bench:
         left = max(0, wanted - len(here.trials)) * self.config.experiment.replicates
         seconds = self.stage_seconds.get("simulate", 0.0) / max(1, self._n_executed) * left
         self.spectator.tried(here.aim, here.trials, wanted, seconds)
+
+
+def profiled(runs: list[RunSpec], settings: ProfilingConfig, first: int) -> list[RunSpec]:
+    """Return runs of which the first so many are executed under the profiler that is asked for."""
+    if settings.kind == "off" or first <= 0:
+        return runs
+    return [replace(run, profile=settings.kind) for run in runs[:first]] + runs[first:]
 
 
 def open_bench(config: ExperimentConfig, points: Sequence[Point]) -> Bench:

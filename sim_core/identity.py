@@ -48,6 +48,7 @@ KEEPING = frozenset(
         "config/explain.py",
         "config/ledger.py",
         "config/optimise.py",
+        "config/profiling.py",
         "config/retention.py",
         "config/stopping.py",
         "designs/__init__.py",

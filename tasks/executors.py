@@ -8,9 +8,9 @@ from contextlib import closing, contextmanager
 from typing import Protocol
 
 from sim_core.config import ExecutorConfig
-from sim_core.jobs import Job, RunError, simulate_jobs
-from sim_core.simulate import Segment
+from sim_core.jobs import Item, Job
 from tasks.occupancy import Place, here, unnoted
+from tasks.profiles.asked import simulate_as_asked
 from tasks.worker_pool import ProcessExecutor
 
 ON_RAY = ("ray_local", "ray_cluster")
@@ -27,9 +27,7 @@ class Executor(Protocol):
     def max_in_flight(self) -> int:
         """Shards that it can be given at once, which grows and shrinks with a cluster."""
 
-    def execute(
-        self, jobs: Sequence[Job], placed: Placed = unnoted
-    ) -> Iterator[Segment | RunError]:
+    def execute(self, jobs: Sequence[Job], placed: Placed = unnoted) -> Iterator[Item]:
         """Yield the segments of the jobs as they are made; tell where, as soon as one has begun.
 
         Raises:
@@ -43,12 +41,10 @@ class InlineExecutor:
     max_in_flight = 1
     dies_with_driver = True
 
-    def execute(
-        self, jobs: Sequence[Job], placed: Placed = unnoted
-    ) -> Iterator[Segment | RunError]:
+    def execute(self, jobs: Sequence[Job], placed: Placed = unnoted) -> Iterator[Item]:
         """Yield the segments of the jobs."""
         placed(here())
-        return simulate_jobs(jobs)
+        return simulate_as_asked(jobs)
 
 
 def worth_starting(config: ExecutorConfig, most_nodes: int) -> ExecutorConfig:

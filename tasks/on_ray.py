@@ -15,10 +15,9 @@ from sim_core.config import ExecutorConfig, ModelConfig
 from sim_core.error_table import Trouble
 from sim_core.errors import ServiceLost, Unavailable, WorkerDied
 from sim_core.identity import program
-from sim_core.jobs import Job, RunError
+from sim_core.jobs import Item, Job
 from sim_core.randomness import Streams
 from sim_core.shard import Shards
-from sim_core.simulate import Segment
 from sim_core.simulated_network import SimulatedNetwork
 from sim_core.state import State
 from tasks.last_words import last_words
@@ -92,7 +91,7 @@ class RayExecutor:
 
     def execute(
         self, jobs: Sequence[Job], placed: Callable[[Place], None] = unnoted
-    ) -> Iterator[Segment | RunError]:
+    ) -> Iterator[Item]:
         """Yield the segments of the jobs as the worker makes them; tell where, when it begins.
 
         Raises:

@@ -13,14 +13,16 @@ from sim_core.config import ModelConfig
 from sim_core.error_table import Trouble
 from sim_core.errors import Unavailable, UserError
 from sim_core.identity import program, run_key
-from sim_core.jobs import Job, RunError, simulate_jobs
+from sim_core.jobs import Item as Made
+from sim_core.jobs import Job
 from sim_core.ledger.blocks import KEPT
 from sim_core.randomness import Streams
 from sim_core.shard import Shards
 from sim_core.sharding import ShardReplica, ShardSpec, open_sharded
-from sim_core.simulate import RunSpec, Segment
+from sim_core.simulate import RunSpec
 from sim_core.state import State
 from tasks.occupancy import Place, here
+from tasks.profiles.asked import simulate_as_asked
 
 Item = TypeVar("Item")
 GATHERING_SECONDS = 0.5
@@ -71,7 +73,7 @@ def _open_shards(
 
 def simulate_in_shards(
     jobs: Sequence[Job], planned_by: dict[str, str] | None
-) -> Iterator[Place | list[Segment | RunError]]:
+) -> Iterator[Place | list[Made]]:
     """Yield where this is, then the segments of the jobs, those of a while together.
 
     Each object costs Ray milliseconds. It runs in a Ray worker, whose networks may reach over others:
@@ -92,7 +94,7 @@ def simulate_in_shards(
         me = Place(f"{me.node}/{node}", me.pid)
         expect_the_same(jobs, planned_by, me)
     yield me
-    yield from gathered(simulate_jobs(jobs, _open_shards), GATHERING_SECONDS)
+    yield from gathered(simulate_as_asked(jobs, _open_shards), GATHERING_SECONDS)
 
 
 def expect_the_same(jobs: Sequence[Job], planned_by: dict[str, str], me: Place) -> None:

@@ -14,8 +14,14 @@ from typing import Protocol
 
 from sim_core.checkpoint import CheckpointFolder, decode
 from sim_core.error_table import Trouble
-from sim_core.errors import CheckpointMismatch, Interrupted, OwnershipLost, QuorumlabError
-from sim_core.jobs import Job, RunError
+from sim_core.errors import (
+    CheckpointMismatch,
+    FileUnwritten,
+    Interrupted,
+    OwnershipLost,
+    QuorumlabError,
+)
+from sim_core.jobs import Attachment, Item, Job, RunError
 from sim_core.ledger.store import Claim, Ledger
 from sim_core.ledger.writer import LedgerWriter
 from sim_core.results import Execution
@@ -35,9 +41,7 @@ class Runner(Protocol):
     dies_with_driver: bool
     """Whether a run that kills who executes it kills this process."""
 
-    def execute(
-        self, jobs: Sequence[Job], placed: Callable[[Place], None]
-    ) -> Iterator[Segment | RunError]:
+    def execute(self, jobs: Sequence[Job], placed: Callable[[Place], None]) -> Iterator[Item]:
         """Yield the segments of the jobs, and tell where they are made."""
         ...
 
@@ -58,6 +62,10 @@ class Listener(Protocol):
         ...
 
 
+def unattached(attachment: Attachment) -> None:
+    """Keep nothing."""
+
+
 class Workbench:
     """What shards share. Not a dataclass: Prefect would copy what it finds inside of one."""
 
@@ -71,6 +79,7 @@ class Workbench:
         worker_died: type[QuorumlabError],
         attempts: int,
         occupancy: Occupancy,
+        attach: Callable[[Attachment], None] = unattached,
     ) -> None:
         """Keep the parts; `attempts` is how often a run is tried whose worker dies."""
         self.ledger = ledger
@@ -81,6 +90,8 @@ class Workbench:
         self.worker_died = worker_died
         self.attempts = attempts
         self.occupancy = occupancy
+        self.attach = attach
+        """Keeps what workers have made besides results."""
         self.stopping = threading.Event()
         """Set when the experiment ends early: shards stop after the segment that they are at."""
 
@@ -147,14 +158,19 @@ def _attempt(
     for spec in specs:
         claim = claims[spec.run_key]
         start, checkpoint = load_checkpoint(claim, bench.checkpoints, log)
-        jobs.append((replace(spec, detail=claim.detail), checkpoint))
+        kind = (
+            spec.profile if reason is None else "off"
+        )  # whatever killed the worker, it is not that
+        jobs.append((replace(spec, detail=claim.detail, profile=kind), checkpoint))
         done[spec.run_key] = Execution(resumed_from_step=start)
     commits = _Commits(bench, done)
     with closing(bench.runner.execute(jobs, placed)) as items:  # type: ignore[type-var]
         try:
             for item in items:
                 claim = claims[item.run_key]
-                if isinstance(item, RunError):
+                if isinstance(item, Attachment):
+                    _attach(item, bench)
+                elif isinstance(item, RunError):
                     commits.settle()
                     _fail(claim, item.message, bench, done)
                 else:
@@ -203,6 +219,14 @@ class _Commits:
         self._bench.listener.committed(key, n_steps)
         if is_over:
             self._bench.listener.ended(key, None)
+
+
+def _attach(attachment: Attachment, bench: Workbench) -> None:
+    """Keep what a worker has made besides results, which has no say in how the run ends."""
+    try:
+        bench.attach(attachment)
+    except FileUnwritten as error:
+        bench.listener.warn(str(error))
 
 
 def _fail(claim: Claim, message: str, bench: Workbench, done: dict[str, Execution]) -> None:

@@ -18,7 +18,8 @@ import traceback
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
-from sim_core.jobs import Job, simulate_jobs
+from sim_core.jobs import Job
+from tasks.profiles.asked import simulate_as_asked
 
 SEGMENTS_AHEAD = 4
 """Segments that a worker may be ahead of the driver before it waits."""
@@ -35,7 +36,7 @@ def main(words: Sequence[str]) -> None:
     threading.Thread(target=_listen, args=(driver, jobs, free), daemon=True).start()
     load_numba_without_scipy()
     while True:
-        for item in simulate_jobs(jobs.get()):
+        for item in simulate_as_asked(jobs.get()):
             free.acquire()
             driver.send(item)
         driver.send(None)

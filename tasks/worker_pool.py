@@ -22,8 +22,7 @@ from pathlib import Path
 
 from sim_core.error_table import Trouble
 from sim_core.errors import Interrupted, Unavailable, WorkerDied
-from sim_core.jobs import Job, RunError
-from sim_core.simulate import Segment
+from sim_core.jobs import Item, Job
 from tasks.occupancy import Place, here, unnoted
 
 ROOT = Path(__file__).parents[1]
@@ -64,7 +63,7 @@ class Worker:
             theirs.close()
         self._socket = Connection(ours.detach())
 
-    def execute(self, jobs: Sequence[Job]) -> Iterator[Segment | RunError]:
+    def execute(self, jobs: Sequence[Job]) -> Iterator[Item]:
         """Yield what the worker makes of the jobs, and tell it what has been taken.
 
         Raises:
@@ -149,7 +148,7 @@ class ProcessExecutor:
 
     def execute(
         self, jobs: Sequence[Job], placed: Callable[[Place], None] = unnoted
-    ) -> Iterator[Segment | RunError]:
+    ) -> Iterator[Item]:
         """Yield the segments of the jobs as a worker makes them.
 
         A worker that is left in the midst of its jobs is ended, and another takes its place.

@@ -72,6 +72,7 @@ from sim_core.config.network import (
     SmallWorldTopology,
     TopologyConfig,
 )
+from sim_core.config.profiling import ProfileKind, ProfilingConfig
 from sim_core.config.protocol import (
     AdversaryBase,
     AdversaryConfig,
@@ -172,6 +173,8 @@ __all__ = [
     "Positive",
     "PositiveShare",
     "PostgresLedger",
+    "ProfileKind",
+    "ProfilingConfig",
     "PullDissemination",
     "PushDissemination",
     "PushPullDissemination",

@@ -16,6 +16,7 @@ from sim_core.config.explain import describe_validation
 from sim_core.config.ledger import LedgerConfig, SqliteLedger
 from sim_core.config.model import ModelConfig
 from sim_core.config.optimise import OptimiseConfig
+from sim_core.config.profiling import ProfilingConfig
 from sim_core.config.retention import RetentionConfig
 from sim_core.config.stopping import UntilConfig
 from sim_core.errors import ConfigurationError
@@ -159,6 +160,7 @@ class ExperimentConfig(ModelConfig):
     executor: ExecutorConfig = ExecutorConfig()
     adaptation: AdaptationConfig = AdaptationConfig()
     retention: RetentionConfig = RetentionConfig()
+    profiling: ProfilingConfig = ProfilingConfig()
 
     def model_part(self) -> ModelConfig:
         """Return the part that results depend on.

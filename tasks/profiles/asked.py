@@ -1,0 +1,19 @@
+"""How the jobs of a shard are executed: plainly, or under a profiler where one of them asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sim_core.jobs import Item, Job, simulate_jobs
+from sim_core.simulate import OpenRunShards
+
+
+def simulate_as_asked(
+    jobs: Sequence[Job], open_shards: OpenRunShards | None = None
+) -> Iterator[Item]:
+    """Return the segments of jobs, and what profilers find; without any, none is loaded."""
+    if all(spec.profile == "off" for spec, _ in jobs):
+        return simulate_jobs(jobs, open_shards)
+    from tasks.profiles.attached import simulate_profiled
+
+    return simulate_profiled(jobs, open_shards)
