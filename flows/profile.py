@@ -10,14 +10,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from flows.launch import check_before_start
 from flows.show_profile import show_profile, show_summary
 from sim_core.config import ExperimentConfig, ProfileKind
 from sim_core.errors import RunFailed, UserError
 from sim_core.jobs import Attachment, Item, Job, RunError
-from sim_core.plan import Plan, PlannedRun, Point
+from sim_core.plan import Plan, PlannedRun, Point, plan_runs
 from sim_core.simulate import RunSpec
+from sim_core.simulated_network import SimulatedNetwork
 from sim_core.workspace import open_workspace
+from tasks.estimate_memory import refuse_what_does_not_fit
 from tasks.executors import InlineExecutor
 from tasks.profiles.figures import Subject
 from tasks.profiles.keep import ProfileFolder, read_profiles
@@ -40,7 +41,7 @@ def profile_run(config: ExperimentConfig, points: Sequence[Point], console: Cons
         UserError: the configuration, a data file or the workspace cannot be used.
         RunFailed: the run failed under a profiler.
     """
-    plan = check_before_start(config, points)
+    plan = plan_first(config, points)
     run = plan.runs[0]
     workspace = open_workspace(config.workspace)
     place = workspace.folder / "profiles"
@@ -63,6 +64,20 @@ def profile_run(config: ExperimentConfig, points: Sequence[Point], console: Cons
                     progress.update(bar, completed=item.next_step)
     (profile,) = folder.profiles()
     show_profile(profile, place / name, console)
+
+
+def plan_first(config: ExperimentConfig, points: Sequence[Point]) -> Plan:
+    """Return the plan of the first replicate of the first point, whatever the ledger knows of its name.
+
+    Raises:
+        UserError: it is too large, or a data file cannot be used.
+    """
+    plan = plan_runs(config, points)
+    first = plan.configs[:1]
+    refuse_what_does_not_fit(first, 1, config.executor, config.limits.max_estimated_mb)
+    if first[0].traffic.kind != "synthetic":
+        SimulatedNetwork(first[0], seed=config.experiment.seed)
+    return plan
 
 
 def warmed_up(spec: RunSpec) -> list[Job]:

@@ -25,6 +25,8 @@ from tasks.simulate_shard import Shard, Workbench, unattached
 SHARDS_PER_SLOT = 8
 """So many that the last shard to end does not keep the other workers idle for long."""
 LARGEST_SHARD = 50
+PROFILES = "profiles"
+"""Folder of an experiment with those of its runs."""
 POLL_SECONDS = 1.0
 LONGEST_SEGMENT_SECONDS = 20.0
 """How long an experiment that ends early waits for what is being executed."""
@@ -151,7 +153,7 @@ def keeper_of_profiles(bench: Bench) -> Callable[[Attachment], None]:
     from tasks.profiles.keep import ProfileFolder
 
     runs = {run.spec.run_key: run for run in bench.plan.runs}
-    folder = bench.folder / "profiles"
+    folder = bench.folder / PROFILES
     return ProfileFolder(folder, lambda key: subject_of(bench.plan, runs[key])).add
 
 

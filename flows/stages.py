@@ -9,11 +9,12 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from itertools import count
+from pathlib import Path
 
 from flows.bench import Bench, Outcome, open_bench
 from flows.orchestrators import Orchestrator
 from flows.search import is_optimisation
-from flows.shards import execute_shards
+from flows.shards import PROFILES, execute_shards
 from flows.trials import found_by
 from flows.validate import EarlyValidation, validate
 from flows.write_files import write_files
@@ -224,13 +225,12 @@ def publish(
             reach("publish.begin")
             if not made.new and is_published(publication):
                 return
-            files = (path for path in bench.folder.rglob("*") if path.name != RECORD)
             publish_experiment(
                 bench.ledger,
                 publication,
                 findings.steps,
                 sampler.samples,
-                sorted(path for path in files if path.is_file()),
+                files_to_publish(bench.folder),
                 tell_counts=lambda counts: bench.queues.update(publication=counts),
             )
             made.note()
@@ -238,6 +238,13 @@ def publish(
         bench.spectator.warn(str(error))
         orchestrator.log.warning("%s", error)
     renew_queues(bench.folder, bench.queues)
+
+
+def files_to_publish(folder: Path) -> list[Path]:
+    """Return the files of an experiment, and the folder of its profiles, each of which has the same names."""
+    profiles = folder / PROFILES
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != RECORD)
+    return [*sorted(path for path in files if profiles not in path.parents), profiles]
 
 
 def describe_failure(outcome: Outcome) -> str:

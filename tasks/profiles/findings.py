@@ -23,6 +23,8 @@ VERY_LARGE_MB = 500.0
 DOMINANT_SHARE = 0.5
 FUTURE_STEPS = 10_000
 """For how long memory may grow: a leak matters if it would be large by then."""
+LEAST_GROWTH_MB = 1.0
+"""Less may be what a step holds for a moment: memray looks at the heap every few milliseconds."""
 ORDER: dict[Severity, int] = {"high": 0, "medium": 1, "low": 2}
 
 
@@ -102,7 +104,8 @@ def _growth(growth: Growth | None) -> Iterator[Finding]:
     if growth is None or not growth.is_steady:
         return
     future_mb = growth.kb_per_step * FUTURE_STEPS / 1024
-    if future_mb <= LARGE_MB:
+    grown_mb = growth.kb_per_step * (growth.last_step - growth.first_step) / 1024
+    if future_mb <= LARGE_MB or grown_mb < LEAST_GROWTH_MB:
         return
     yield Finding(
         "growing memory",

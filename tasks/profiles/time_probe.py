@@ -52,7 +52,7 @@ class TimeProbe:
         from pyinstrument.renderers import HTMLRenderer
 
         session = joined(self._sessions)
-        yield "time.html", HTMLRenderer(show_all=True).render(session).encode()
+        yield "time.html", HTMLRenderer().render(session).encode()
         yield "time.json", msgspec.json.encode(figures_of(session, watch))
 
 
