@@ -101,6 +101,7 @@ UNITS = {
     "optimise.batch": "points",
     "optimise.confirm": "replicates",
     "optimise.seed": "none",
+    "profiling.runs": "runs",
     "size_limit": "share of the window",
     "slack": "standard deviations",
     "smallest_effect": "share of the mean",
