@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -33,8 +34,12 @@ from sim_core.simulate import RunSpec
 from sim_core.workspace import Workspace, open_workspace, remember_ledger
 from tasks.describe_environment import describe_environment
 from tasks.estimate_memory import refuse_what_does_not_fit
+from tasks.logs.context import TOLD
+from tasks.logs.writing import LogTarget
 from tasks.occupancy import Occupancy
 from tasks.simulate_shard import Log
+
+LOG = logging.getLogger("quorumlab.experiment")
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,7 @@ class Bench:
         self.occupancy = Occupancy()
         """Which shard was executed where, and when."""
         self.spectator = SPECTATOR.get()
+        self.log_target = LogTarget(config.logging, workspace.folder / "logs", plan.name)
         self.environment = describe_environment()
         self.stage_seconds: dict[str, float] = {}
         self.began = time.monotonic()
@@ -167,12 +173,14 @@ class Bench:
     def stage(self, name: str, text: str) -> Iterator[None]:
         """Tell the spectator what begins, and keep how long it took."""
         self.spectator.stage(text)
+        LOG.info("%s", text, extra=TOLD)
         began = time.monotonic()
         try:
             yield
         finally:
             seconds = self.stage_seconds.get(name, 0.0) + time.monotonic() - began
             self.stage_seconds[name] = round(seconds, 3)
+            LOG.info("%s took %.3f s", name, time.monotonic() - began)
 
     def expect_experiment(self) -> None:
         """Return if the experiment is still there.
@@ -189,7 +197,7 @@ class Bench:
     def tell_figures(self, log: Log) -> None:
         """Log how busy workers were, what went through the queues and what the caches of this process did."""
         if (utilisation := self.occupancy.utilisation()) is not None:
-            log.info("%s", utilisation)
+            log.info("%s", utilisation, extra=TOLD)
         for name, counts in self.queues.items():
             log.info("queue %s: %s", name, counts)
         for name, statistics in all_statistics().items():

@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 
 from flows.bench import Bench, Outcome, open_bench
+from flows.logbook import log_end, logged
 from flows.orchestrators import Orchestrator
 from flows.search import is_optimisation
 from flows.shards import PROFILES, execute_shards
@@ -30,6 +31,7 @@ from sim_core.plan import Point
 from sim_core.results import MAIN_METRICS, Execution, Findings, collect_findings
 from sim_core.simulate import RunSpec
 from tasks.executors import Executor, open_executor, worth_starting
+from tasks.logs.context import TOLD
 from tasks.made_files import RECORD, MadeFiles
 from tasks.occupancy import Occupancy
 from tasks.sample_resources import ResourceSampler
@@ -61,7 +63,7 @@ def carry_out(
         RunFailed: a run failed, or broke the protocol.
     """
     bench = open_bench(config, points)
-    with bench.closing():
+    with logged(bench), bench.closing():
         with ResourceSampler() as sampler:
             executions = simulate(bench, orchestrator, execute=execute)
             remove_garbage(bench.ledger, bench.checkpoints, bench.plan.name)
@@ -73,6 +75,7 @@ def carry_out(
             )
         orchestrator.stage("publish", lambda: publish(bench, outcome, sampler, made, orchestrator))
         bench.tell_figures(orchestrator.log)
+        log_end(outcome)
         bench.spectator.finished(outcome, bench)
     if outcome.state != "finished":
         raise RunFailed(describe_failure(outcome))
@@ -94,7 +97,7 @@ def simulate(bench: Bench, orchestrator: Orchestrator, *, execute: bool) -> dict
             if runs and executor is None:
                 settings = worth_starting(bench.config.executor, bench.plan.most_nodes)
                 with bench.stage("executor", describe_executor(bench.config.executor, settings)):
-                    executor = stack.enter_context(open_executor(settings))
+                    executor = stack.enter_context(open_executor(settings, bench.log_target))
                 bench.occupancy = Occupancy()
                 if bench.config.validation.mode != "off" and not executor.dies_with_driver:
                     early = EarlyValidation(bench, orchestrator.log)
@@ -236,7 +239,7 @@ def publish(
             made.note()
     except Unavailable as error:
         bench.spectator.warn(str(error))
-        orchestrator.log.warning("%s", error)
+        orchestrator.log.warning("%s", error, extra=TOLD)
     renew_queues(bench.folder, bench.queues)
 
 

@@ -47,6 +47,7 @@ KEEPING = frozenset(
         "config/experiment.py",
         "config/explain.py",
         "config/ledger.py",
+        "config/log_settings.py",
         "config/optimise.py",
         "config/profiling.py",
         "config/retention.py",

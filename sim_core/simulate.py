@@ -44,6 +44,8 @@ class RunSpec:
     """Shards that the network is cut into, where the executor can."""
     fork: bool = True
     """Whether steps that it has in common with others may be taken over from them."""
+    point: str = ""
+    """Label of its point, for people."""
     profile: ProfileKind = "off"
     """Whether it is executed under a profiler, and which."""
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from sim_core.config import ExecutorConfig
 from sim_core.jobs import Item, Job
+from tasks.logs.writing import LogTarget
 from tasks.occupancy import Place, here, unnoted
 from tasks.profiles.asked import simulate_as_asked
 from tasks.worker_pool import ProcessExecutor
@@ -60,8 +61,10 @@ def worth_starting(config: ExecutorConfig, most_nodes: int) -> ExecutorConfig:
 
 
 @contextmanager
-def open_executor(config: ExecutorConfig) -> Iterator[Executor]:
+def open_executor(config: ExecutorConfig, log: LogTarget | None = None) -> Iterator[Executor]:
     """Give the executor that the configuration names, for as long as it is needed.
+
+    Its workers log to `log`.
 
     Raises:
         UserError: nobody may talk to the cluster without its token.
@@ -72,10 +75,10 @@ def open_executor(config: ExecutorConfig) -> Iterator[Executor]:
     elif config.kind == "processes":
         n_workers = config.num_cpus or os.cpu_count() or 1
         in_flight = config.max_in_flight or n_workers + 1
-        with closing(ProcessExecutor(n_workers, in_flight, config.nice)) as executor:
+        with closing(ProcessExecutor(n_workers, in_flight, config.nice, log)) as executor:
             yield executor
     else:
         from tasks.on_ray import open_ray
 
-        with open_ray(config) as on_ray:
+        with open_ray(config, log) as on_ray:
             yield on_ray

@@ -21,6 +21,7 @@ from sim_core.shard import Shards
 from sim_core.sharding import ShardReplica, ShardSpec, open_sharded
 from sim_core.simulate import RunSpec
 from sim_core.state import State
+from tasks.logs.writing import LogTarget, written_by_worker
 from tasks.occupancy import Place, here
 from tasks.profiles.asked import simulate_as_asked
 
@@ -72,7 +73,7 @@ def _open_shards(
 
 
 def simulate_in_shards(
-    jobs: Sequence[Job], planned_by: dict[str, str] | None
+    jobs: Sequence[Job], planned_by: dict[str, str] | None, log: LogTarget | None = None
 ) -> Iterator[Place | list[Made]]:
     """Yield where this is, then the segments of the jobs, those of a while together.
 
@@ -82,6 +83,7 @@ def simulate_in_shards(
     Args:
         jobs: The runs.
         planned_by: The program whose runs they are; None where it is certainly this one.
+        log: Where to log, if its folder is on this machine.
 
     Raises:
         Unavailable: what would be simulated here is something else than what was planned.
@@ -94,7 +96,8 @@ def simulate_in_shards(
         me = Place(f"{me.node}/{node}", me.pid)
         expect_the_same(jobs, planned_by, me)
     yield me
-    yield from gathered(simulate_as_asked(jobs, _open_shards), GATHERING_SECONDS)
+    with written_by_worker(log):
+        yield from gathered(simulate_as_asked(jobs, _open_shards), GATHERING_SECONDS)
 
 
 def expect_the_same(jobs: Sequence[Job], planned_by: dict[str, str], me: Place) -> None:

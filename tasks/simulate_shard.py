@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -26,8 +26,10 @@ from sim_core.ledger.store import Claim, Ledger
 from sim_core.ledger.writer import LedgerWriter
 from sim_core.results import Execution
 from sim_core.simulate import RunSpec, Segment
+from tasks.logs.context import TOLD, about_run, at_step
 from tasks.occupancy import Occupancy, Place
 
+LOG = logging.getLogger("quorumlab.runs")
 FIRST_BACKOFF_SECONDS = 0.1
 LONGEST_BACKOFF_SECONDS = 10.0
 
@@ -111,6 +113,7 @@ def simulate_shard(shard: Shard, workbench: Workbench, log: Log) -> dict[str, Ex
     A run whose worker dies goes on from its last checkpoint; one that gets nowhere in `attempts`
     tries has failed, and the others go on.
     """
+    log.info("shard %d begins: %d runs", shard.index, len(shard.specs))
     done: dict[str, Execution] = {}
     reason: str | None = None
     n_deaths = 0
@@ -121,12 +124,12 @@ def simulate_shard(shard: Shard, workbench: Workbench, log: Log) -> dict[str, Ex
         except workbench.worker_died as error:
             n_deaths += 1
             reason = str(error)
-            log.warning("shard %d, death %d: %s", shard.index, n_deaths, error)
+            log.warning("shard %d, death %d: %s", shard.index, n_deaths, error, extra=TOLD)
             workbench.listener.warn(f"{error}; its runs go on from their checkpoints")
             time.sleep(min(FIRST_BACKOFF_SECONDS * 2**n_deaths, LONGEST_BACKOFF_SECONDS))
         else:
             break
-    log.info("shard %d: %d runs", shard.index, len(shard.specs))
+    log.info("shard %d ends: %d runs", shard.index, len(shard.specs))
     return done
 
 
@@ -152,18 +155,21 @@ def _attempt(
     was_seen = reason is not None or bench.runner.dies_with_driver
     if first.tries > (bench.attempts if was_seen else 2 * bench.attempts):
         why = reason or "whoever executed it died"
-        _fail(first, f"{why} ({first.tries - 1} times at step {first.steps})", bench, done)
+        with about_run(specs[0], first.steps):
+            _fail(first, f"{why} ({first.tries - 1} times at step {first.steps})", bench, done)
         specs = specs[1:]
     jobs: list[Job] = []
     for spec in specs:
         claim = claims[spec.run_key]
-        start, checkpoint = load_checkpoint(claim, bench.checkpoints, log)
+        with about_run(spec):
+            start, checkpoint = load_checkpoint(claim, bench.checkpoints, log)
         kind = (
             spec.profile if reason is None else "off"
         )  # whatever killed the worker, it is not that
         jobs.append((replace(spec, detail=claim.detail, profile=kind), checkpoint))
         done[spec.run_key] = Execution(resumed_from_step=start)
-    commits = _Commits(bench, done)
+    by_key = {spec.run_key: spec for spec in specs}
+    commits = _Commits(bench, done, by_key)
     with closing(bench.runner.execute(jobs, placed)) as items:  # type: ignore[type-var]
         try:
             for item in items:
@@ -172,7 +178,8 @@ def _attempt(
                     _attach(item, bench)
                 elif isinstance(item, RunError):
                     commits.settle()
-                    _fail(claim, item.message, bench, done)
+                    with about_run(by_key[item.run_key]):
+                        _fail(claim, item.message, bench, done)
                 else:
                     commits.add(claim, item)
                 if bench.stopping.is_set():
@@ -188,8 +195,11 @@ def _attempt(
 class _Commits:
     """Segments on their way into the ledger, which are counted when they are there."""
 
-    def __init__(self, bench: Workbench, done: dict[str, Execution]) -> None:
-        self._bench, self._done = bench, done
+    def __init__(
+        self, bench: Workbench, done: dict[str, Execution], specs: Mapping[str, RunSpec]
+    ) -> None:
+        self._bench, self._done, self._specs = bench, done, specs
+        self._seconds: dict[str, float] = defaultdict(float)
         self._pending: deque[tuple[Future[None], Segment]] = deque()
 
     def add(self, claim: Claim, segment: Segment) -> None:
@@ -217,6 +227,11 @@ class _Commits:
         is_over = segment.summary is not None
         self._done[key] = self._done[key].advanced(n_steps, is_over=is_over, shared=segment.shared)
         self._bench.listener.committed(key, n_steps)
+        self._seconds[key] += segment.resources.wall_seconds
+        with about_run(self._specs[key], segment.next_step):
+            LOG.debug("committed steps %d to %d", segment.first_step, segment.next_step)
+            if is_over:
+                LOG.info("run finished in %.3f s", self._seconds[key])
         if is_over:
             self._bench.listener.ended(key, None)
 
@@ -226,10 +241,12 @@ def _attach(attachment: Attachment, bench: Workbench) -> None:
     try:
         bench.attach(attachment)
     except FileUnwritten as error:
+        LOG.warning("%s", error, extra=TOLD)
         bench.listener.warn(str(error))
 
 
 def _fail(claim: Claim, message: str, bench: Workbench, done: dict[str, Execution]) -> None:
+    LOG.error("run failed: %s", message, extra=TOLD)
     bench.ledger.fail(claim, message)
     execution = done.get(claim.run_key, Execution(resumed_from_step=claim.steps))
     done[claim.run_key] = execution.advanced(0, is_over=True)
@@ -249,7 +266,10 @@ def load_checkpoint(claim: Claim, folder: CheckpointFolder, log: Log) -> tuple[i
     for stored in claim.checkpoints:
         try:
             content = folder.read(stored)
-            return decode(content, claim.run_key, source=stored.name).step, content
+            step = decode(content, claim.run_key, source=stored.name).step
+            with at_step(step):
+                LOG.debug("goes on from checkpoint %s", stored.name)
+            return step, content
         except CheckpointMismatch as error:
             log.warning("%s", Trouble.CHECKPOINT_DAMAGED.tell(reason=error))
     return 0, None

@@ -44,6 +44,7 @@ from sim_core.config.ledger import (
     SqliteLedger,
     checked_url,
 )
+from sim_core.config.log_settings import LoggingConfig, SampleConfig
 from sim_core.config.model import (
     ChurnConfig,
     MetricsConfig,
@@ -156,6 +157,7 @@ __all__ = [
     "LedgerConfig",
     "LedgerDissemination",
     "LimitsConfig",
+    "LoggingConfig",
     "MahalanobisDetector",
     "MajorityConsensus",
     "MessageDissemination",
@@ -184,6 +186,7 @@ __all__ = [
     "ResponseConfig",
     "RetentionConfig",
     "RingTopology",
+    "SampleConfig",
     "ScaleFreeTopology",
     "Share",
     "ShareBase",

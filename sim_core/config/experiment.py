@@ -14,6 +14,7 @@ from sim_core.config.comparison import ComparisonConfig
 from sim_core.config.design import DesignConfig, NoDesign
 from sim_core.config.explain import describe_validation
 from sim_core.config.ledger import LedgerConfig, SqliteLedger
+from sim_core.config.log_settings import LoggingConfig
 from sim_core.config.model import ModelConfig
 from sim_core.config.optimise import OptimiseConfig
 from sim_core.config.profiling import ProfilingConfig
@@ -161,6 +162,7 @@ class ExperimentConfig(ModelConfig):
     adaptation: AdaptationConfig = AdaptationConfig()
     retention: RetentionConfig = RetentionConfig()
     profiling: ProfilingConfig = ProfilingConfig()
+    logging: LoggingConfig = LoggingConfig()
 
     def model_part(self) -> ModelConfig:
         """Return the part that results depend on.

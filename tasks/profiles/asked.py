@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from sim_core.jobs import Item, Job, simulate_jobs
 from sim_core.simulate import OpenRunShards
+from tasks.logs.progress import told_of
 
 
 def simulate_as_asked(
@@ -13,7 +14,7 @@ def simulate_as_asked(
 ) -> Iterator[Item]:
     """Return the segments of jobs, and what profilers find; without any, none is loaded."""
     if all(spec.profile == "off" for spec, _ in jobs):
-        return simulate_jobs(jobs, open_shards)
+        return told_of(jobs, simulate_jobs(jobs, open_shards))
     from tasks.profiles.attached import simulate_profiled
 
-    return simulate_profiled(jobs, open_shards)
+    return told_of(jobs, simulate_profiled(jobs, open_shards))

@@ -1,0 +1,124 @@
+"""Writing the log of an experiment, for as long as a block lasts, in each of its processes."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from sim_core.config import LoggingConfig
+from tasks.logs.context import ContextFilter
+from tasks.logs.formats import formatter_of
+from tasks.logs.handlers import ConsoleHandler, SharedFileHandler
+from tasks.logs.sampling import SamplingFilter
+
+ROOT = logging.getLogger("quorumlab")
+"""The logger above all of ours; the one above all others is left alone."""
+FILE = "quorumlab.log"
+
+
+@dataclass(frozen=True)
+class LogTarget:
+    """Where an experiment's records go."""
+
+    settings: LoggingConfig
+    folder: Path
+    """For the file: `logs` of the workspace."""
+    experiment: str
+
+    def encoded(self) -> str:
+        """Return it as a text that `decoded` understands."""
+        parts = {"settings": self.settings.model_dump(), "folder": str(self.folder)}
+        return json.dumps(parts | {"experiment": self.experiment})
+
+    @classmethod
+    def decoded(cls, text: str) -> LogTarget:
+        """Return what `encoded` has made a text of."""
+        parts = json.loads(text)
+        settings = LoggingConfig.model_validate(parts["settings"])
+        return cls(settings, Path(parts["folder"]), parts["experiment"])
+
+    @property
+    def path(self) -> Path:
+        """The file that is being written."""
+        return self.folder / FILE
+
+
+def written_by_worker(target: LogTarget | None) -> AbstractContextManager[None]:
+    """Return what lets a worker write into the same file; elsewhere than there, nothing.
+
+    What a worker says on its stderr is kept for its last words.
+    """
+    if target is None or not target.settings.file or not target.folder.is_dir():
+        return nullcontext()
+    settings = target.settings.model_copy(update={"console": False})
+    return written(LogTarget(settings, target.folder, target.experiment))
+
+
+@contextmanager
+def written(target: LogTarget) -> Iterator[None]:
+    """Write the records of all loggers of ours while the block lasts.
+
+    Where the file cannot be opened, work goes on without it, and says so.
+    """
+    settings = target.settings
+    sampling = SamplingFilter(settings.sample)
+    handlers, problem = _handlers_of(target)
+    for handler in handlers:
+        handler.setFormatter(formatter_of(settings.format))
+        handler.addFilter(ContextFilter(target.experiment))
+    funnel = _Funnel(sampling, handlers, logging.getLevelName(settings.level))
+    before, propagates = ROOT.level, ROOT.propagate
+    ROOT.setLevel(min(ROOT.getEffectiveLevel(), funnel.level))
+    ROOT.propagate = propagates and not settings.console
+    ROOT.addHandler(funnel)
+    try:
+        if problem is not None:
+            ROOT.warning("no log in %s: %s", target.path, problem)
+        yield
+    finally:
+        funnel.close()
+        ROOT.removeHandler(funnel)
+        ROOT.setLevel(before)
+        ROOT.propagate = propagates
+
+
+def _handlers_of(target: LogTarget) -> tuple[list[logging.Handler], OSError | None]:
+    settings = target.settings
+    handlers: list[logging.Handler] = [ConsoleHandler()] if settings.console else []
+    problem: OSError | None = None
+    if settings.file:
+        try:
+            file = SharedFileHandler(target.path, max_mb=settings.max_mb, backups=settings.backups)
+            handlers.append(file)
+        except OSError as error:
+            problem = error
+    return handlers, problem
+
+
+class _Funnel(logging.Handler):
+    """Samples records once for all handlers; without any it still keeps Python from printing them."""
+
+    def __init__(
+        self, sampling: SamplingFilter, handlers: list[logging.Handler], level: int
+    ) -> None:
+        super().__init__(level)
+        self._sampling, self._handlers = sampling, handlers
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._sampling.filter(record):
+            for handler in self._handlers:
+                handler.handle(record)
+
+    def close(self) -> None:
+        """Say what was left out at last, and close all."""
+        for record in self._sampling.rest():
+            for handler in self._handlers:
+                handler.handle(record)
+        for handler in self._handlers:
+            handler.close()
+        self._handlers = []
+        super().close()
