@@ -20,6 +20,8 @@ from sim_core.results import Execution
 from sim_core.simulate import RunSpec
 from tasks.adapt_to_machine import Adaptation
 from tasks.executors import Executor
+from tasks.logs.writing import FILE as LOG_FILE
+from tasks.logs.writing import append
 from tasks.simulate_shard import Shard, Workbench, unattached
 
 SHARDS_PER_SLOT = 8
@@ -108,7 +110,7 @@ def _execute(
         WorkerDied,
         bench.config.limits.attempts,
         bench.occupancy,
-        attach=keeper_of_profiles(bench),
+        attach=keeper_of(bench),
     )
     shards = make_shards(runs, executor.max_in_flight, bench.config.executor.shard_runs)
     adaptation = Adaptation(
@@ -143,6 +145,19 @@ def _execute(
         progress.close()
         orchestrator.close()
     return executions
+
+
+def keeper_of(bench: Bench) -> Callable[[Attachment], None]:
+    """Return what keeps what workers send besides results: profiles, and log lines of other machines."""
+    keep_profile = keeper_of_profiles(bench)
+
+    def keep(attachment: Attachment) -> None:
+        if attachment.name == LOG_FILE:
+            append(bench.log_target, attachment.content)
+        else:
+            keep_profile(attachment)
+
+    return keep
 
 
 def keeper_of_profiles(bench: Bench) -> Callable[[Attachment], None]:

@@ -36,11 +36,18 @@ class SharedFileHandler(RotatingFileHandler):
     def emit(self, record: logging.LogRecord) -> None:
         """Append a line; whatever goes wrong with that is no reason to stop work."""
         try:
-            line = f"{self.format(record)}\n".encode()
-            self._make_room(len(line))
-            os.write(self._file().fileno(), line)
+            self.append(f"{self.format(record)}\n".encode())
         except Exception:  # noqa: BLE001 - a full disk, for instance, of which others will tell
             self.handleError(record)
+
+    def append(self, lines: bytes) -> None:
+        """Append whole lines.
+
+        Raises:
+            OSError: the disk is full or broken.
+        """
+        self._make_room(len(lines))
+        os.write(self._file().fileno(), lines)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
         """Say nothing: the terminal is for the experiment, which does not depend on its log."""
@@ -95,3 +102,16 @@ class ConsoleHandler(logging.StreamHandler):  # type: ignore[type-arg]  # generi
         if not getattr(record, "told", False):
             self.stream = sys.stderr
             super().emit(record)
+
+
+class ListHandler(logging.Handler):
+    """Gathers lines for somebody who sends them."""
+
+    def __init__(self, lines: list[str]) -> None:
+        """Add to `lines`."""
+        super().__init__()
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Add a line."""
+        self._lines.append(self.format(record))

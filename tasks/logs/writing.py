@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sim_core.config import LoggingConfig
 from tasks.logs.context import ContextFilter
 from tasks.logs.formats import formatter_of
-from tasks.logs.handlers import ConsoleHandler, SharedFileHandler
+from tasks.logs.handlers import ConsoleHandler, ListHandler, SharedFileHandler
 from tasks.logs.sampling import SamplingFilter
 
 ROOT = logging.getLogger("quorumlab")
@@ -47,19 +47,34 @@ class LogTarget:
         return self.folder / FILE
 
 
-def written_by_worker(target: LogTarget | None) -> AbstractContextManager[None]:
-    """Return what lets a worker write into the same file; elsewhere than there, nothing.
+@contextmanager
+def written_by_worker(target: LogTarget | None) -> Iterator[list[str]]:
+    """Let a worker write into the same file while the block lasts.
 
-    What a worker says on its stderr is kept for its last words.
+    On a machine that does not have it, a node of a cluster, lines are gathered in the list that is given,
+    for whoever sends them. A worker's stderr is kept for its last words.
     """
-    if target is None or not target.settings.file or not target.folder.is_dir():
-        return nullcontext()
-    settings = target.settings.model_copy(update={"console": False})
-    return written(LogTarget(settings, target.folder, target.experiment))
+    lines: list[str] = []
+    if target is None or not target.settings.file:
+        yield lines
+        return
+    is_here = target.folder.is_dir()
+    settings = target.settings.model_copy(update={"console": False, "file": is_here})
+    with written(replace(target, settings=settings), *([] if is_here else [ListHandler(lines)])):
+        yield lines
+
+
+def append(target: LogTarget, lines: bytes) -> None:
+    """Add whole lines that somebody else has gathered to the file, if it can be written."""
+    settings = target.settings
+    with suppress(OSError):  # of a file that cannot be opened `written` has told
+        file = SharedFileHandler(target.path, max_mb=settings.max_mb, backups=settings.backups)
+        with closing(file):
+            file.append(lines)
 
 
 @contextmanager
-def written(target: LogTarget) -> Iterator[None]:
+def written(target: LogTarget, *others: logging.Handler) -> Iterator[None]:
     """Write the records of all loggers of ours while the block lasts.
 
     Where the file cannot be opened, work goes on without it, and says so.
@@ -67,6 +82,7 @@ def written(target: LogTarget) -> Iterator[None]:
     settings = target.settings
     sampling = SamplingFilter(settings.sample)
     handlers, problem = _handlers_of(target)
+    handlers += others
     for handler in handlers:
         handler.setFormatter(formatter_of(settings.format))
         handler.addFilter(ContextFilter(target.experiment))

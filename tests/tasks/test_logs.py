@@ -20,13 +20,14 @@ import pytest
 from flows.compose import compose_experiment
 from sim_core.config import ExecutorConfig, LoggingConfig, SampleConfig
 from sim_core.identity import model_version
+from sim_core.jobs import Attachment
 from sim_core.plan import plan_runs
 from sim_core.simulate import RunSpec
 from tasks.executors import open_executor
 from tasks.logs.context import FIELDS, TOLD, about_run, at_step
 from tasks.logs.handlers import SharedFileHandler
 from tasks.logs.sampling import SamplingFilter
-from tasks.logs.writing import ROOT, LogTarget, written
+from tasks.logs.writing import ROOT, LogTarget, append, written
 from tasks.worker_pool import ProcessExecutor
 
 MakeSpec = Callable[..., RunSpec]
@@ -299,6 +300,26 @@ def test_each_record_of_a_worker_arrives_once(
     assert (os.getpid() in pids) == (where == "inline")
     assert {r["experiment"] for r in found} == {"e"}
     assert {r["point"] for r in found} == {"base"}
+
+
+def test_what_is_logged_on_another_machine_comes_with_the_segments(
+    target: LogTarget, make_spec: MakeSpec
+) -> None:
+    specs = [make_spec(replicate=n) for n in range(2)]
+    config = ExecutorConfig(kind="ray_local", num_cpus=1)
+    assert not target.folder.exists(), "as on a node that has no such folder"
+    with open_executor(config, target) as executor:
+        items = list(executor.execute([(s, None) for s in specs]))
+    sent = [item for item in items if isinstance(item, Attachment)]
+    assert sent
+    assert not target.folder.exists()
+    for item in sent:
+        append(target, item.content)
+    found = records(target)
+    assert sorted((r["replicate"], r["step"]) for r in found) == [
+        (n, step) for n in range(2) for step in (4, 8, 12)
+    ]
+    assert os.getpid() not in {r["pid"] for r in found}
 
 
 def test_what_a_killed_worker_has_logged_is_there(target: LogTarget, make_spec: MakeSpec) -> None:
