@@ -15,7 +15,7 @@ from prefect.settings import get_current_settings
 
 from flows.bench import SPECTATOR
 from flows.environment import expect_no_delivery, prepare_environment, workspace_folder
-from flows.logbook import BothLogs
+from flows.logbook import LOG, BothLogs
 from flows.prefect_server import own_server
 from flows.stages import carry_out
 from sim_core.comparison.report import Report
@@ -61,7 +61,7 @@ class PrefectOrchestrator:
         except (httpx.HTTPError, Unavailable) as error:
             unseen = Trouble.PREFECT_UNSEEN.tell(what="tables", reason=error)
             SPECTATOR.get().warn(unseen)
-            self.log.warning("%s", unseen, extra=TOLD)
+            LOG.warning("%s", unseen, extra=TOLD)
 
     def close(self) -> None:
         """Prefect ends its tasks itself."""
