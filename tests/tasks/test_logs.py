@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +20,13 @@ import pytest
 from flows.compose import compose_experiment
 from sim_core.config import ExecutorConfig, LoggingConfig, SampleConfig
 from sim_core.identity import model_version
-from sim_core.jobs import Attachment
+from sim_core.jobs import Attachment, Item, simulate_jobs
 from sim_core.plan import plan_runs
 from sim_core.simulate import RunSpec
 from tasks.executors import open_executor
 from tasks.logs.context import FIELDS, TOLD, about_run, at_step
 from tasks.logs.handlers import SharedFileHandler
+from tasks.logs.progress import told_of
 from tasks.logs.sampling import SamplingFilter
 from tasks.logs.writing import ROOT, LogTarget, append, written
 from tasks.worker_pool import ProcessExecutor
@@ -186,6 +187,20 @@ def test_processes_share_a_file_and_lose_nothing(tmp_path: Path) -> None:
     assert all(set(line.split(" ")[2]) <= {"x"} for line in lines)
 
 
+def test_who_holds_a_file_that_was_put_aside_opens_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "quorumlab.log"
+    with (
+        closing(SharedFileHandler(path, max_mb=0.001, backups=3)) as one,
+        closing(SharedFileHandler(path, max_mb=0.001, backups=3)) as other,
+    ):
+        one.append(b"a" * 1_000 + b"\n")
+        one.append(b"b" * 1_000 + b"\n")  # puts the file aside
+        other.append(b"c\n")
+    assert path.read_bytes() == b"b" * 1_000 + b"\nc\n"
+    assert path.with_suffix(".log.1").read_bytes() == b"a" * 1_000 + b"\n"
+    assert not path.with_suffix(".log.2").exists()
+
+
 def test_nobody_waits_for_a_process_that_stands_still(tmp_path: Path) -> None:
     path = tmp_path / "quorumlab.log"
     with closing(SharedFileHandler(path, max_mb=0.001, backups=3)) as one:
@@ -300,6 +315,22 @@ def test_each_record_of_a_worker_arrives_once(
     assert (os.getpid() in pids) == (where == "inline")
     assert {r["experiment"] for r in found} == {"e"}
     assert {r["point"] for r in found} == {"base"}
+
+
+def test_whatever_is_logged_of_a_run_at_work_is_about_it(
+    target: LogTarget, make_spec: MakeSpec
+) -> None:
+    specs = [make_spec(replicate=n) for n in range(2)]
+
+    def talkative() -> Iterator[Item]:
+        for item in simulate_jobs([(spec, None) for spec in specs]):
+            LOG.info("in the midst")
+            yield item
+
+    with written(target):
+        list(told_of([(spec, None) for spec in specs], talkative()))
+    found = [r["replicate"] for r in records(target) if r["message"] == "in the midst"]
+    assert found == [0, 0, 0, 1, 1, 1]
 
 
 def test_what_is_logged_on_another_machine_comes_with_the_segments(
