@@ -28,7 +28,7 @@ WARM_UP_STEPS = 50
 WARM_UP_KEY = "00" * 32
 PASSES: dict[ProfileKind, str] = {
     "time": "time, in this process",
-    "memory": "memory, in a process of its own",
+    "objects": "memory, in a process of its own",
 }
 
 
@@ -57,9 +57,7 @@ def profile_run(config: ExperimentConfig, points: Sequence[Point], console: Cons
                 if isinstance(item, Attachment):
                     folder.add(item)
                 elif isinstance(item, RunError):
-                    raise RunFailed(
-                        f"the run failed while its {kind} was looked at: {item.message}"
-                    )
+                    raise RunFailed(f"the run failed under the profiler of {kind}: {item.message}")
                 elif item.run_key == spec.run_key:
                     progress.update(bar, completed=item.next_step)
     (profile,) = folder.profiles()

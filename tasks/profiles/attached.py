@@ -89,4 +89,4 @@ def open_probe(kind: str) -> Probe:
         return TimeProbe()
     from tasks.profiles.memory_probe import MemoryProbe
 
-    return MemoryProbe()
+    return MemoryProbe(objects=kind == "objects")

@@ -1,4 +1,4 @@
-"""What memory a run takes: memray sees every allocation, of Python objects and of arrays.
+"""What memory a run takes: memray sees every allocation, of arrays, and if asked for of each Python object.
 
 Growth is what is left between checkpoints of the second half of the run: in the first, code is loaded
 and caches fill up.
@@ -39,8 +39,8 @@ Place = tuple[str, int, str]
 class MemoryProbe:
     """Follows all allocations of this process."""
 
-    def __init__(self) -> None:
-        """Begin at once."""
+    def __init__(self, *, objects: bool) -> None:
+        """Begin at once; with `objects`, what Python takes from its own pools is followed, too."""
         import memray
 
         self._memray: Any = memray
@@ -50,7 +50,7 @@ class MemoryProbe:
         self._tracker: Any = memray.Tracker(
             destination=memray.FileDestination(self._file, compress_on_exit=False),
             memory_interval_ms=SNAPSHOT_MS,
-            trace_python_allocators=True,
+            trace_python_allocators=objects,
         )
         self._tracker.__enter__()
 

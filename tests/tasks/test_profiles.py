@@ -98,7 +98,7 @@ def expect_page(page: str) -> None:
     assert checker.seen >= {"html", "head", "body"}
 
 
-@pytest.mark.parametrize("kind", ["time", "memory"])
+@pytest.mark.parametrize("kind", ["time", "memory", "objects"])
 def test_profiled_runs_give_the_same_segments(make_spec: MakeSpec, kind: str) -> None:
     specs = [make_spec(replicate=n) for n in range(3)]
     plain = content(list(simulate_jobs([(spec, None) for spec in specs])))
@@ -106,7 +106,8 @@ def test_profiled_runs_give_the_same_segments(make_spec: MakeSpec, kind: str) ->
     items = list(InlineExecutor().execute([(spec, None) for spec in asked]))
     assert content(items) == plain
     names = [item.name for item in items if isinstance(item, Attachment)]
-    assert names == [f"{kind}.html", f"{kind}.json"] * 2
+    file = "memory" if kind == "objects" else kind
+    assert names == [f"{file}.html", f"{file}.json"] * 2
 
 
 def test_profiled_run_that_fails_fails_as_it_does_otherwise(make_spec: MakeSpec) -> None:
@@ -170,9 +171,10 @@ def test_functions_and_steps_are_sorted(make_spec: MakeSpec) -> None:
     assert max(f.share for f in figures.by_total) <= 1 + 1e-9
 
 
-def test_leak_is_named(make_spec: MakeSpec, seeded: Callable[[str], None]) -> None:
+@pytest.mark.parametrize("kind", ["memory", "objects"])
+def test_leak_is_named(make_spec: MakeSpec, seeded: Callable[[str], None], kind: str) -> None:
     seeded("leak")
-    files = profiled("memory", make_spec(**STEPS))
+    files = profiled(kind, make_spec(**STEPS))
     figures = msgspec.json.decode(files["memory.json"], type=MemoryFigures)
     assert figures.growth is not None
     assert figures.growth.is_steady
@@ -187,10 +189,18 @@ def test_leak_is_named(make_spec: MakeSpec, seeded: Callable[[str], None]) -> No
     assert sizes == sorted(sizes, reverse=True)
 
 
+def test_objects_are_seen_only_if_asked_for(make_spec: MakeSpec) -> None:
+    counts = [
+        msgspec.json.decode(profiled(kind, make_spec())["memory.json"], type=MemoryFigures)
+        for kind in ("memory", "objects")
+    ]
+    assert counts[1].allocations > 2 * counts[0].allocations
+
+
 def test_ordinary_run_has_no_findings(make_spec: MakeSpec) -> None:
     spec = make_spec(**STEPS)
     list(simulate_jobs([(spec, None)]))  # what is loaded once per process is no growth
-    files = profiled("memory", spec)
+    files = profiled("objects", spec)
     figures = msgspec.json.decode(files["memory.json"], type=MemoryFigures)
     assert findings_of(None, figures) == ()
     assert figures.peak_rss_mb > figures.peak_mb
