@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from sim_core.bounded_queue import QueueCounts
 from sim_core.caching import Cache, all_statistics
 from sim_core.checkpoint import CheckpointFolder
 from sim_core.comparison.report import Report
-from sim_core.config import ExperimentConfig
+from sim_core.config import ExperimentConfig, ProfilingConfig
 from sim_core.errors import OwnershipLost
 from sim_core.ledger.blocks import KEPT
 from sim_core.ledger.cached import CachedQueries
@@ -35,9 +35,13 @@ from sim_core.simulate import RunSpec
 from sim_core.workspace import Workspace, open_workspace, remember_ledger
 from tasks.describe_environment import describe_environment
 from tasks.estimate_memory import refuse_what_does_not_fit
+from tasks.logs.context import TOLD
+from tasks.logs.writing import LogTarget
 from tasks.occupancy import Occupancy
 from tasks.simulate_shard import Log
 from tasks.telemetry import Sources, Telemetry
+
+LOG = logging.getLogger("quorumlab.experiment")
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,7 @@ class Bench:
         """What is measured while it is at work."""
         self.log: Log = logging.getLogger("quorumlab.experiment")
         """Where issues are told, besides the spectator."""
+        self.log_target = LogTarget(config.logging, workspace.folder / "logs", plan.name)
         self.environment = describe_environment()
         self.stage_seconds: dict[str, float] = {}
         self.began = time.monotonic()
@@ -183,6 +188,7 @@ class Bench:
     def stage(self, name: str, text: str) -> Iterator[None]:
         """Tell the spectator what begins, and keep how long it took."""
         self.spectator.stage(text)
+        LOG.info("%s", text, extra=TOLD)
         began = time.monotonic()
         try:
             with self.telemetry.stage(name):
@@ -190,10 +196,11 @@ class Bench:
         finally:
             seconds = self.stage_seconds.get(name, 0.0) + time.monotonic() - began
             self.stage_seconds[name] = round(seconds, 3)
+            LOG.info("%s took %.3f s", name, time.monotonic() - began)
 
     def _warn(self, text: str) -> None:
         self.spectator.warn(text)
-        self.log.warning("%s", text)
+        self.log.warning("%s", text, extra=TOLD)
 
     def expect_experiment(self) -> None:
         """Return if the experiment is still there.
@@ -210,7 +217,7 @@ class Bench:
     def tell_figures(self, log: Log) -> None:
         """Log how busy workers were, what went through the queues and what the caches of this process did."""
         if (utilisation := self.occupancy.utilisation()) is not None:
-            log.info("%s", utilisation)
+            log.info("%s", utilisation, extra=TOLD)
         for name, counts in self.queues.items():
             log.info("queue %s: %s", name, counts)
         for name, statistics in all_statistics().items():
@@ -225,8 +232,9 @@ class Bench:
             kept = KEPT[run.spec.detail] <= kept_kinds(run.spec.run_key, row["detail"])
             if row["summary"] is None or not kept:
                 missing.append(run.spec)
+        first = self.config.profiling.runs - self.n_executed
         self.n_executed += len(missing)
-        return missing
+        return profiled(missing, self.config.profiling, first)
 
     def committed_steps(self) -> dict[str, int]:
         """Return how many steps of each run are committed, up to its horizon."""
@@ -255,6 +263,13 @@ class Bench:
         left = max(0, wanted - len(here.trials)) * self.config.experiment.replicates
         seconds = self.stage_seconds.get("simulate", 0.0) / max(1, self.n_executed) * left
         self.spectator.tried(here.aim, here.trials, wanted, seconds)
+
+
+def profiled(runs: list[RunSpec], settings: ProfilingConfig, first: int) -> list[RunSpec]:
+    """Return runs of which the first so many are executed under the profiler that is asked for."""
+    if settings.kind == "off" or first <= 0:
+        return runs
+    return [replace(run, profile=settings.kind) for run in runs[:first]] + runs[first:]
 
 
 def open_bench(config: ExperimentConfig, points: Sequence[Point]) -> Bench:

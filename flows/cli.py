@@ -361,6 +361,41 @@ def benchmark(
         raise typer.Exit(1)
 
 
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    options_metavar="[--summary] [--config-name NAME] [--workspace FOLDER] [--debug]",
+)
+def profile(
+    context: typer.Context,
+    summary: Annotated[
+        bool, typer.Option("--summary", help="What all profiles of the workspace say together.")
+    ] = False,
+    config_name: Annotated[str, typer.Option("--config-name", "-cn")] = "config",
+    workspace: Annotated[
+        Path | None, typer.Option("--workspace", help="Folder of everything kept.")
+    ] = None,
+    debug: DebugOption = False,
+) -> None:
+    """Execute one run of a configuration, [bold]KEY=VALUE[/] ..., under profilers of time and memory.
+
+    The first replicate of the first point. Nothing is entered into the ledger.
+    """
+    del debug
+    words = [*context.args, *([f"workspace={workspace}"] if workspace else [])]
+    if summary:
+        refuse_words(context.args)
+        from flows.profile import summarise_profiles
+
+        folder = workspace or Path(os.environ.get("QUORUMLAB_WORKSPACE", DEFAULT_WORKSPACE))
+        summarise_profiles(folder, Console())
+        return
+    from flows.compose import compose_experiment
+    from flows.profile import profile_run
+
+    config, points = compose_experiment(with_workspace(words), config_name=config_name)
+    profile_run(config, points, Console())
+
+
 @app.command()
 def up(
     prefect_port: Annotated[int, typer.Option(min=1, max=65_435)] = 4200,
@@ -455,6 +490,16 @@ def with_workspace(words: Sequence[str]) -> list[str]:
     if workspace and not any(word.startswith("workspace=") for word in words):
         return [*words, f"workspace={workspace}"]
     return list(words)
+
+
+def refuse_words(words: Sequence[str]) -> None:
+    """Check that nothing is asked for that would be left out in silence.
+
+    Raises:
+        UserError: there is a word.
+    """
+    if words:
+        raise UserError(f"--summary looks at profiles that are there: leave out {' '.join(words)}")
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from prefect.settings import get_current_settings
 
 from flows.bench import SPECTATOR
 from flows.environment import expect_no_delivery, prepare_environment, workspace_folder
+from flows.logbook import LOG, BothLogs
 from flows.prefect_server import own_server
 from flows.stages import carry_out
 from sim_core.comparison.report import Report
@@ -24,6 +25,7 @@ from sim_core.error_table import Trouble
 from sim_core.errors import ConfigurationError, Unavailable
 from sim_core.plan import Point
 from sim_core.results import Execution, Findings
+from tasks.logs.context import TOLD
 from tasks.show_in_prefect import ProgressArtifact, show_results
 from tasks.simulate_shard import Log, Shard, Workbench, simulate_shard
 
@@ -35,8 +37,8 @@ class PrefectOrchestrator:
 
     @property
     def log(self) -> Log:
-        """Logger of the flow run or task run."""
-        return get_run_logger()
+        """Logger of the flow run or task run, and of the workspace."""
+        return BothLogs(get_run_logger())
 
     def stage(self, name: str, work: Callable[[], Result]) -> Result:
         """Do the work as a task of this name."""
@@ -57,7 +59,9 @@ class PrefectOrchestrator:
             expect_server()
             show_results(name, findings, comparison)
         except (httpx.HTTPError, Unavailable) as error:
-            SPECTATOR.get().warn(Trouble.PREFECT_UNSEEN.tell(what="tables", reason=error))
+            unseen = Trouble.PREFECT_UNSEEN.tell(what="tables", reason=error)
+            SPECTATOR.get().warn(unseen)
+            LOG.warning("%s", unseen, extra=TOLD)
 
     def close(self) -> None:
         """Prefect ends its tasks itself."""
@@ -69,7 +73,7 @@ class PrefectOrchestrator:
 def simulate_as_task(index: int, shard: Shard, workbench: Workbench) -> dict[str, Execution]:
     """Execute a shard, see `simulate_shard`."""
     del index
-    return simulate_shard(shard, workbench, get_run_logger())
+    return simulate_shard(shard, workbench, BothLogs(get_run_logger()))
 
 
 class Ending:

@@ -6,7 +6,7 @@ import contextlib
 import math
 import queue
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flows.bench import Bench
@@ -14,16 +14,21 @@ from flows.orchestrators import Orchestrator
 from flows.validate import EarlyValidation
 from sim_core.errors import WorkerDied
 from sim_core.forks import in_families
+from sim_core.jobs import Attachment
 from sim_core.ledger.writer import LedgerWriter
 from sim_core.results import Execution
 from sim_core.simulate import RunSpec
 from tasks.adapt_to_machine import Adaptation
 from tasks.executors import Executor
-from tasks.simulate_shard import Shard, Workbench
+from tasks.logs.writing import FILE as LOG_FILE
+from tasks.logs.writing import append
+from tasks.simulate_shard import Shard, Workbench, unattached
 
 SHARDS_PER_SLOT = 8
 """So many that the last shard to end does not keep the other workers idle for long."""
 LARGEST_SHARD = 50
+PROFILES = "profiles"
+"""Folder of an experiment with those of its runs."""
 POLL_SECONDS = 1.0
 LONGEST_SEGMENT_SECONDS = 20.0
 """How long an experiment that ends early waits for what is being executed."""
@@ -106,6 +111,7 @@ def _execute(
         bench.config.limits.attempts,
         bench.occupancy,
         bench.telemetry,
+        attach=keeper_of(bench),
     )
     shards = make_shards(runs, executor.max_in_flight, bench.config.executor.shard_runs)
     adaptation = Adaptation(
@@ -140,6 +146,31 @@ def _execute(
         progress.close()
         orchestrator.close()
     return executions
+
+
+def keeper_of(bench: Bench) -> Callable[[Attachment], None]:
+    """Return what keeps what workers send besides results: profiles, and log lines of other machines."""
+    keep_profile = keeper_of_profiles(bench)
+
+    def keep(attachment: Attachment) -> None:
+        if attachment.name == LOG_FILE:
+            append(bench.log_target, attachment.content)
+        else:
+            keep_profile(attachment)
+
+    return keep
+
+
+def keeper_of_profiles(bench: Bench) -> Callable[[Attachment], None]:
+    """Return what keeps the profiles of runs, in the experiment's folder."""
+    if bench.config.profiling.kind == "off":
+        return unattached
+    from flows.profile import subject_of
+    from tasks.profiles.keep import ProfileFolder
+
+    runs = {run.spec.run_key: run for run in bench.plan.runs}
+    folder = bench.folder / PROFILES
+    return ProfileFolder(folder, lambda key: subject_of(bench.plan, runs[key])).add
 
 
 def _await_the_rest(running: set[Any]) -> None:

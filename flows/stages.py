@@ -9,11 +9,13 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from itertools import count
+from pathlib import Path
 
 from flows.bench import Bench, Outcome, open_bench
+from flows.logbook import log_end, logged
 from flows.orchestrators import Orchestrator
 from flows.search import is_optimisation
-from flows.shards import execute_shards
+from flows.shards import PROFILES, execute_shards
 from flows.trials import found_by
 from flows.validate import EarlyValidation, validate
 from flows.write_files import write_files
@@ -29,6 +31,7 @@ from sim_core.plan import Point
 from sim_core.results import MAIN_METRICS, Execution, Findings, collect_findings
 from sim_core.simulate import RunSpec
 from tasks.executors import Executor, open_executor, worth_starting
+from tasks.logs.context import TOLD
 from tasks.made_files import RECORD, MadeFiles
 from tasks.occupancy import Occupancy
 from tasks.write_results import renew_queues
@@ -60,7 +63,7 @@ def carry_out(
     """
     bench = open_bench(config, points)
     bench.log = orchestrator.log
-    with bench.closing(), bench.telemetry.at_work(describe_bench(bench)):
+    with logged(bench), bench.closing(), bench.telemetry.at_work(describe_bench(bench)):
         with bench.telemetry.sampling() as sampler:
             executions = simulate(bench, orchestrator, execute=execute)
             remove_garbage(bench.ledger, bench.checkpoints, bench.plan.name)
@@ -73,6 +76,7 @@ def carry_out(
             )
         orchestrator.stage("publish", lambda: publish(bench, outcome, made, orchestrator))
         bench.tell_figures(orchestrator.log)
+        log_end(outcome)
         bench.spectator.finished(outcome, bench)
     if outcome.state != "finished":
         raise RunFailed(describe_failure(outcome))
@@ -105,7 +109,7 @@ def simulate(bench: Bench, orchestrator: Orchestrator, *, execute: bool) -> dict
             if runs and executor is None:
                 settings = worth_starting(bench.config.executor, bench.plan.most_nodes)
                 with bench.stage("executor", describe_executor(bench.config.executor, settings)):
-                    executor = stack.enter_context(open_executor(settings))
+                    executor = stack.enter_context(open_executor(settings, bench.log_target))
                     stack.enter_context(bench.telemetry.also(executor.figures))
                 bench.occupancy = Occupancy(operations=bench.ledger.operations)
                 if bench.config.validation.mode != "off" and not executor.dies_with_driver:
@@ -236,20 +240,26 @@ def publish(
             reach("publish.begin")
             if not made.new and is_published(publication):
                 return
-            files = (path for path in bench.folder.rglob("*") if path.name != RECORD)
             publish_experiment(
                 bench.ledger,
                 publication,
                 findings.steps,
                 [*bench.telemetry.samples, *bench.telemetry.operation_samples()],
-                sorted(path for path in files if path.is_file()),
+                files_to_publish(bench.folder),
                 tell_counts=lambda counts: bench.queues.update(publication=counts),
             )
             made.note()
     except Unavailable as error:
         bench.spectator.warn(str(error))
-        orchestrator.log.warning("%s", error)
+        orchestrator.log.warning("%s", error, extra=TOLD)
     renew_queues(bench.folder, bench.queues)
+
+
+def files_to_publish(folder: Path) -> list[Path]:
+    """Return the files of an experiment, and the folder of its profiles, each of which has the same names."""
+    profiles = folder / PROFILES
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != RECORD)
+    return [*sorted(path for path in files if profiles not in path.parents), profiles]
 
 
 def describe_failure(outcome: Outcome) -> str:

@@ -43,6 +43,8 @@ def validate(bench: Bench, orchestrator: Orchestrator) -> ValidationReport | Non
                 run=failure.run_id[:12], rule=failure.expectation, detail=failure.detail
             ),
         )
+    n_failed = len(report.failed)
+    orchestrator.log.info("validation: %d expectations, %d failures", report.expectations, n_failed)
     reach("validate.end")
     if bench.config.validation.mode == "strict":
         bench.ledger.quarantine(reasons)

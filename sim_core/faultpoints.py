@@ -4,7 +4,8 @@
 
 makes the third call of `reach("commit.rows")` in a process kill it. A fourth part names a file: the
 fault happens only while it does not exist, and makes it, so that it happens once among all
-processes. Several faults are separated by commas. Without the variable `reach` does nothing.
+processes. Call 0 is each of them. Several faults are separated by commas. Without the variable `reach`
+does nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,11 +32,26 @@ def _disk_broken() -> None:
     raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
+_LEAKED: list[bytearray] = []
+
+
+def _leak() -> None:
+    _LEAKED.append(bytearray(256 << 10))
+
+
+def _dawdle() -> None:
+    until = time.perf_counter() + 0.02
+    while time.perf_counter() < until:
+        pass
+
+
 ACTIONS: dict[str, Callable[[], None]] = {
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
     "full": _disk_full,
     "broken": _disk_broken,
+    "leak": _leak,
+    "dawdle": _dawdle,
 }
 """What may happen at a point."""
 
@@ -90,5 +107,5 @@ def reach(point: str) -> None:
         return
     _CALLS[point] += 1
     for fault in _FAULTS:
-        if fault.point == point and fault.call == _CALLS[point]:
+        if fault.point == point and fault.call in (0, _CALLS[point]):
             fault.strike()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 import traceback
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,6 +22,17 @@ class RunError:
     traceback: str
 
 
+@dataclass(frozen=True)
+class Attachment:
+    """A file about a run that its worker has made, and that no result depends on."""
+
+    run_key: str
+    name: str
+    content: bytes
+
+
+Item = Segment | RunError | Attachment
+"""What comes of a job."""
 Job = tuple[RunSpec, bytes | None]
 """A run, and the checkpoint to go on from."""
 
@@ -47,7 +59,27 @@ def simulate_jobs(
             else:
                 yield from simulate(spec, checkpoint, open_shards=opened)
         except Exception as error:  # noqa: BLE001 - whatever a run raises is that run's result
-            yield RunError(spec.run_key, _describe(error), traceback.format_exc())
+            yield _failed(spec, error)
+
+
+def simulate_alone(
+    job: Job,
+    open_shards: OpenRunShards | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Segment | RunError]:
+    """Yield the segments of one run, which takes nothing over from others.
+
+    Args:
+        job: The run.
+        open_shards: Makes the shards of a network that has several.
+        clock: Is asked when the run begins, after each step, and at the end of each segment.
+    """
+    spec, checkpoint = job
+    opened = open_shards if spec.network_shards > 1 else None
+    try:
+        yield from simulate(spec, checkpoint, open_shards=opened, clock=clock)
+    except Exception as error:  # noqa: BLE001 - whatever a run raises is that run's result
+        yield _failed(spec, error)
 
 
 def _from_the_start(
@@ -83,6 +115,10 @@ def _resident(spec: RunSpec, trunk: Trunk) -> float:
         trunk.forget()
         held = resident_mb()
     return held
+
+
+def _failed(spec: RunSpec, error: Exception) -> RunError:
+    return RunError(spec.run_key, _describe(error), traceback.format_exc())
 
 
 def _describe(error: Exception) -> str:

@@ -135,6 +135,7 @@ def _planned_runs(
                 compress_checkpoints=config.checkpoint.compress,
                 network_shards=config.executor.network_shards,
                 fork=config.experiment.fork,
+                point=labels[index],
             )
             runs.append(PlannedRun(index, spec))
     return tuple(runs)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim_core.checkpoint import decode, encode
-from sim_core.config import ModelConfig
+from sim_core.config import ModelConfig, ProfileKind
 from sim_core.error_table import Trouble
 from sim_core.errors import CheckpointMismatch, RunTimeout, RunTooLarge
 from sim_core.faultpoints import reach
@@ -44,6 +44,10 @@ class RunSpec:
     """Shards that the network is cut into, where the executor can."""
     fork: bool = True
     """Whether steps that it has in common with others may be taken over from them."""
+    point: str = ""
+    """Label of its point, for people."""
+    profile: ProfileKind = "off"
+    """Whether it is executed under a profiler, and which."""
 
 
 @dataclass(frozen=True)

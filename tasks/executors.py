@@ -8,9 +8,10 @@ from contextlib import closing, contextmanager
 from typing import Protocol
 
 from sim_core.config import ExecutorConfig
-from sim_core.jobs import Job, RunError, simulate_jobs
-from sim_core.simulate import Segment
+from sim_core.jobs import Item, Job
+from tasks.logs.writing import LogTarget
 from tasks.occupancy import Place, here, unnoted
+from tasks.profiles.asked import simulate_as_asked
 from tasks.worker_pool import ProcessExecutor
 
 ON_RAY = ("ray_local", "ray_cluster")
@@ -30,9 +31,7 @@ class Executor(Protocol):
     def figures(self) -> dict[str, float]:
         """Return figures of its own, under the names of samples of resources; may take a millisecond."""
 
-    def execute(
-        self, jobs: Sequence[Job], placed: Placed = unnoted
-    ) -> Iterator[Segment | RunError]:
+    def execute(self, jobs: Sequence[Job], placed: Placed = unnoted) -> Iterator[Item]:
         """Yield the segments of the jobs as they are made; tell where, as soon as one has begun.
 
         Raises:
@@ -50,12 +49,10 @@ class InlineExecutor:
         """Return none: all it takes is this process's."""
         return {}
 
-    def execute(
-        self, jobs: Sequence[Job], placed: Placed = unnoted
-    ) -> Iterator[Segment | RunError]:
+    def execute(self, jobs: Sequence[Job], placed: Placed = unnoted) -> Iterator[Item]:
         """Yield the segments of the jobs."""
         placed(here())
-        return simulate_jobs(jobs)
+        return simulate_as_asked(jobs)
 
 
 def worth_starting(config: ExecutorConfig, most_nodes: int) -> ExecutorConfig:
@@ -71,8 +68,10 @@ def worth_starting(config: ExecutorConfig, most_nodes: int) -> ExecutorConfig:
 
 
 @contextmanager
-def open_executor(config: ExecutorConfig) -> Iterator[Executor]:
+def open_executor(config: ExecutorConfig, log: LogTarget | None = None) -> Iterator[Executor]:
     """Give the executor that the configuration names, for as long as it is needed.
+
+    Its workers log to `log`.
 
     Raises:
         UserError: nobody may talk to the cluster without its token.
@@ -83,10 +82,10 @@ def open_executor(config: ExecutorConfig) -> Iterator[Executor]:
     elif config.kind == "processes":
         n_workers = config.num_cpus or os.cpu_count() or 1
         in_flight = config.max_in_flight or n_workers + 1
-        with closing(ProcessExecutor(n_workers, in_flight, config.nice)) as executor:
+        with closing(ProcessExecutor(n_workers, in_flight, config.nice, log)) as executor:
             yield executor
     else:
         from tasks.on_ray import open_ray
 
-        with open_ray(config) as on_ray:
+        with open_ray(config, log) as on_ray:
             yield on_ray

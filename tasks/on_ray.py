@@ -15,13 +15,13 @@ from sim_core.config import ExecutorConfig, ModelConfig
 from sim_core.error_table import Trouble
 from sim_core.errors import ServiceLost, Unavailable, WorkerDied
 from sim_core.identity import program
-from sim_core.jobs import Job, RunError
+from sim_core.jobs import Item, Job
 from sim_core.randomness import Streams
 from sim_core.shard import Shards
-from sim_core.simulate import Segment
 from sim_core.simulated_network import SimulatedNetwork
 from sim_core.state import State
 from tasks.last_words import last_words
+from tasks.logs.writing import LogTarget
 from tasks.occupancy import Place, unnoted
 from tasks.ray_start import end_ray, first_line, n_cpus, start_ray, take_back_sigterm
 from tasks.ray_worker import open_on_ray, simulate_in_shards
@@ -59,12 +59,12 @@ class RayExecutor:
 
     dies_with_driver = False
 
-    def __init__(self, config: ExecutorConfig) -> None:
+    def __init__(self, config: ExecutorConfig, log: LogTarget | None = None) -> None:
         """Hand out shards whose networks use `network_shards` processors each."""
         import ray
 
         self._ray: Any = ray
-        self._config = config
+        self._config, self._log = config, log
         self._is_cluster = config.kind == "ray_cluster"
         self._looked, self._n_cpus = 0.0, 0
         remote: Any = ray.remote  # its stubs know neither streaming nor back-pressure
@@ -110,7 +110,7 @@ class RayExecutor:
 
     def execute(
         self, jobs: Sequence[Job], placed: Callable[[Place], None] = unnoted
-    ) -> Iterator[Segment | RunError]:
+    ) -> Iterator[Item]:
         """Yield the segments of the jobs as the worker makes them; tell where, when it begins.
 
         Raises:
@@ -121,7 +121,7 @@ class RayExecutor:
         errors = self._ray.exceptions
         try:
             for reference in self._remote.remote(
-                list(jobs), program() if self._is_cluster else None
+                list(jobs), program() if self._is_cluster else None, self._log
             ):
                 got = self._ray.get(reference)
                 if isinstance(got, Place):
@@ -151,7 +151,7 @@ class RayExecutor:
 
 
 @contextmanager
-def open_ray(config: ExecutorConfig) -> Iterator[RayExecutor]:
+def open_ray(config: ExecutorConfig, log: LogTarget | None = None) -> Iterator[RayExecutor]:
     """Give an executor on Ray, for as long as it is needed.
 
     Raises:
@@ -164,6 +164,6 @@ def open_ray(config: ExecutorConfig) -> Iterator[RayExecutor]:
 
     try:
         with last_words(Trouble.RAY_ENDED_ALL.tell()):
-            yield RayExecutor(config)
+            yield RayExecutor(config, log)
     finally:
         end_ray(ray)

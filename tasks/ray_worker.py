@@ -13,14 +13,18 @@ from sim_core.config import ModelConfig
 from sim_core.error_table import Trouble
 from sim_core.errors import Unavailable, UserError
 from sim_core.identity import program, run_key
-from sim_core.jobs import Job, RunError, simulate_jobs
+from sim_core.jobs import Attachment, Job
+from sim_core.jobs import Item as Made
 from sim_core.ledger.blocks import KEPT
 from sim_core.randomness import Streams
 from sim_core.shard import Shards
 from sim_core.sharding import ShardReplica, ShardSpec, open_sharded
-from sim_core.simulate import RunSpec, Segment
+from sim_core.simulate import RunSpec
 from sim_core.state import State
+from tasks.logs.writing import FILE as LOG_FILE
+from tasks.logs.writing import LogTarget, written_by_worker
 from tasks.occupancy import Place, here
+from tasks.profiles.asked import simulate_as_asked
 
 Item = TypeVar("Item")
 GATHERING_SECONDS = 0.5
@@ -70,8 +74,8 @@ def _open_shards(
 
 
 def simulate_in_shards(
-    jobs: Sequence[Job], planned_by: dict[str, str] | None
-) -> Iterator[Place | list[Segment | RunError]]:
+    jobs: Sequence[Job], planned_by: dict[str, str] | None, log: LogTarget | None = None
+) -> Iterator[Place | list[Made]]:
     """Yield where this is, then the segments of the jobs, those of a while together.
 
     Each object costs Ray milliseconds. It runs in a Ray worker, whose networks may reach over others:
@@ -80,6 +84,7 @@ def simulate_in_shards(
     Args:
         jobs: The runs.
         planned_by: The program whose runs they are; None where it is certainly this one.
+        log: Where to log; where its folder is not on this machine, what is logged comes with the segments.
 
     Raises:
         Unavailable: what would be simulated here is something else than what was planned.
@@ -92,7 +97,18 @@ def simulate_in_shards(
         me = Place(f"{me.node}/{node}", me.pid)
         expect_the_same(jobs, planned_by, me)
     yield me
-    yield from gathered(simulate_jobs(jobs, _open_shards), GATHERING_SECONDS)
+    with written_by_worker(log) as lines:
+        for items in gathered(simulate_as_asked(jobs, _open_shards), GATHERING_SECONDS):
+            yield [*_attached(lines, jobs), *items]
+
+
+def _attached(lines: list[str], jobs: Sequence[Job]) -> list[Attachment]:
+    """Return what has been logged since the last time, to be written where the log is."""
+    if not lines:
+        return []
+    content = "".join(f"{line}\n" for line in lines).encode()
+    lines.clear()
+    return [Attachment(jobs[0][0].run_key, LOG_FILE, content)]
 
 
 def expect_the_same(jobs: Sequence[Job], planned_by: dict[str, str], me: Place) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -14,15 +14,23 @@ from typing import Protocol
 
 from sim_core.checkpoint import CheckpointFolder, decode
 from sim_core.error_table import Trouble
-from sim_core.errors import CheckpointMismatch, Interrupted, OwnershipLost, QuorumlabError
-from sim_core.jobs import Job, RunError
+from sim_core.errors import (
+    CheckpointMismatch,
+    FileUnwritten,
+    Interrupted,
+    OwnershipLost,
+    QuorumlabError,
+)
+from sim_core.jobs import Attachment, Item, Job, RunError
 from sim_core.ledger.store import Claim, Ledger
 from sim_core.ledger.writer import LedgerWriter
 from sim_core.results import Execution
 from sim_core.simulate import RunSpec, Segment
+from tasks.logs.context import TOLD, about_run, at_step
 from tasks.occupancy import Occupancy, Place
 from tasks.telemetry import Telemetry
 
+LOG = logging.getLogger("quorumlab.runs")
 FIRST_BACKOFF_SECONDS = 0.1
 LONGEST_BACKOFF_SECONDS = 10.0
 
@@ -36,9 +44,7 @@ class Runner(Protocol):
     dies_with_driver: bool
     """Whether a run that kills who executes it kills this process."""
 
-    def execute(
-        self, jobs: Sequence[Job], placed: Callable[[Place], None]
-    ) -> Iterator[Segment | RunError]:
+    def execute(self, jobs: Sequence[Job], placed: Callable[[Place], None]) -> Iterator[Item]:
         """Yield the segments of the jobs, and tell where they are made."""
         ...
 
@@ -59,6 +65,10 @@ class Listener(Protocol):
         ...
 
 
+def unattached(attachment: Attachment) -> None:
+    """Keep nothing."""
+
+
 class Workbench:
     """What shards share. Not a dataclass: Prefect would copy what it finds inside of one."""
 
@@ -73,6 +83,7 @@ class Workbench:
         attempts: int,
         occupancy: Occupancy,
         telemetry: Telemetry,
+        attach: Callable[[Attachment], None] = unattached,
     ) -> None:
         """Keep the parts; `attempts` is how often a run is tried whose worker dies."""
         self.ledger = ledger
@@ -84,6 +95,8 @@ class Workbench:
         self.attempts = attempts
         self.occupancy = occupancy
         self.telemetry = telemetry
+        self.attach = attach
+        """Keeps what workers have made besides results."""
         self.stopping = threading.Event()
         """Set when the experiment ends early: shards stop after the segment that they are at."""
 
@@ -103,6 +116,7 @@ def simulate_shard(shard: Shard, workbench: Workbench, log: Log) -> dict[str, Ex
     A run whose worker dies goes on from its last checkpoint; one that gets nowhere in `attempts`
     tries has failed, and the others go on.
     """
+    log.info("shard %d begins: %d runs", shard.index, len(shard.specs))
     done: dict[str, Execution] = {}
     reason: str | None = None
     n_deaths = 0
@@ -116,12 +130,12 @@ def simulate_shard(shard: Shard, workbench: Workbench, log: Log) -> dict[str, Ex
         except workbench.worker_died as error:
             n_deaths += 1
             reason = str(error)
-            log.warning("shard %d, death %d: %s", shard.index, n_deaths, error)
+            log.warning("shard %d, death %d: %s", shard.index, n_deaths, error, extra=TOLD)
             workbench.listener.warn(f"{error}; its runs go on from their checkpoints")
             time.sleep(min(FIRST_BACKOFF_SECONDS * 2**n_deaths, LONGEST_BACKOFF_SECONDS))
         else:
             break
-    log.info("shard %d: %d runs", shard.index, len(shard.specs))
+    log.info("shard %d ends: %d runs", shard.index, len(shard.specs))
     return done
 
 
@@ -148,25 +162,34 @@ def _attempt(
     was_seen = reason is not None or bench.runner.dies_with_driver
     if first.tries > (bench.attempts if was_seen else 2 * bench.attempts):
         why = reason or "whoever executed it died"
-        _fail(first, f"{why} ({first.tries - 1} times at step {first.steps})", bench, done)
+        with about_run(specs[0], first.steps):
+            _fail(first, f"{why} ({first.tries - 1} times at step {first.steps})", bench, done)
         specs = specs[1:]
     jobs: list[Job] = []
     for spec in specs:
         claim = claims[spec.run_key]
-        with bench.telemetry.operations.timed("checkpoint.read"):
+        with about_run(spec), bench.telemetry.operations.timed("checkpoint.read"):
             start, checkpoint = load_checkpoint(claim, bench.checkpoints, log)
-        jobs.append((replace(spec, detail=claim.detail), checkpoint))
+        kind = (
+            spec.profile if reason is None else "off"
+        )  # whatever killed the worker, it is not that
+        jobs.append((replace(spec, detail=claim.detail, profile=kind), checkpoint))
         done[spec.run_key] = Execution(resumed_from_step=start)
-    commits, n_nodes = _Commits(bench, done), {s.run_key: s.config.simulation.nodes for s in specs}
+    by_key = {spec.run_key: spec for spec in specs}
+    commits = _Commits(bench, done, by_key)
     with closing(bench.runner.execute(jobs, placed)) as items:  # type: ignore[type-var]
         try:
             for item in items:
                 claim = claims[item.run_key]
-                if isinstance(item, RunError):
+                if isinstance(item, Attachment):
+                    _attach(item, bench)
+                elif isinstance(item, RunError):
                     commits.settle()
-                    _fail(claim, item.message, bench, done)
+                    with about_run(by_key[item.run_key]):
+                        _fail(claim, item.message, bench, done)
                 else:
-                    bench.telemetry.segment(trace, item, n_nodes[item.run_key])
+                    n_nodes = by_key[item.run_key].config.simulation.nodes
+                    bench.telemetry.segment(trace, item, n_nodes)
                     commits.add(claim, item)
                 if bench.stopping.is_set():
                     raise Interrupted("the experiment was stopped")
@@ -181,8 +204,11 @@ def _attempt(
 class _Commits:
     """Segments on their way into the ledger, which are counted when they are there."""
 
-    def __init__(self, bench: Workbench, done: dict[str, Execution]) -> None:
-        self._bench, self._done = bench, done
+    def __init__(
+        self, bench: Workbench, done: dict[str, Execution], specs: Mapping[str, RunSpec]
+    ) -> None:
+        self._bench, self._done, self._specs = bench, done, specs
+        self._seconds: dict[str, float] = defaultdict(float)
         self._pending: deque[tuple[Future[None], Segment]] = deque()
 
     def add(self, claim: Claim, segment: Segment) -> None:
@@ -210,11 +236,26 @@ class _Commits:
         is_over = segment.summary is not None
         self._done[key] = self._done[key].advanced(n_steps, is_over=is_over, shared=segment.shared)
         self._bench.listener.committed(key, n_steps)
+        self._seconds[key] += segment.resources.wall_seconds
+        with about_run(self._specs[key], segment.next_step):
+            LOG.debug("committed steps %d to %d", segment.first_step, segment.next_step)
+            if is_over:
+                LOG.info("run finished in %.3f s", self._seconds[key])
         if is_over:
             self._bench.listener.ended(key, None)
 
 
+def _attach(attachment: Attachment, bench: Workbench) -> None:
+    """Keep what a worker has made besides results, which has no say in how the run ends."""
+    try:
+        bench.attach(attachment)
+    except FileUnwritten as error:
+        LOG.warning("%s", error, extra=TOLD)
+        bench.listener.warn(str(error))
+
+
 def _fail(claim: Claim, message: str, bench: Workbench, done: dict[str, Execution]) -> None:
+    LOG.error("run failed: %s", message, extra=TOLD)
     bench.ledger.fail(claim, message)
     execution = done.get(claim.run_key, Execution(resumed_from_step=claim.steps))
     done[claim.run_key] = execution.advanced(0, is_over=True)
@@ -234,7 +275,10 @@ def load_checkpoint(claim: Claim, folder: CheckpointFolder, log: Log) -> tuple[i
     for stored in claim.checkpoints:
         try:
             content = folder.read(stored)
-            return decode(content, claim.run_key, source=stored.name).step, content
+            step = decode(content, claim.run_key, source=stored.name).step
+            with at_step(step):
+                LOG.debug("goes on from checkpoint %s", stored.name)
+            return step, content
         except CheckpointMismatch as error:
             log.warning("%s", Trouble.CHECKPOINT_DAMAGED.tell(reason=error))
     return 0, None

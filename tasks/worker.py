@@ -1,6 +1,6 @@
 """A worker process of the executor `processes`: simulates what it is sent, and streams it back.
 
-    python -P -m tasks.worker DESCRIPTOR NICE
+    python -P -m tasks.worker DESCRIPTOR NICE [LOG]
 
 It is started by `tasks.worker_pool` with one end of a socket. The driver sends lists of jobs, and a
 `None` for each segment that it has taken; the worker sends segments and errors, and `None` when a
@@ -18,7 +18,9 @@ import traceback
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
-from sim_core.jobs import Job, simulate_jobs
+from sim_core.jobs import Job
+from tasks.logs.writing import LogTarget, written_by_worker
+from tasks.profiles.asked import simulate_as_asked
 
 SEGMENTS_AHEAD = 4
 """Segments that a worker may be ahead of the driver before it waits."""
@@ -28,17 +30,18 @@ UNUSED = ("scipy.linalg.cython_blas", "scipy.linalg.cython_lapack")
 
 def main(words: Sequence[str]) -> None:
     """Serve the socket until the driver closes it."""
-    descriptor, nice = map(int, words)
+    descriptor, nice = map(int, words[:2])
     os.nice(nice)
     driver = Connection(descriptor)
     jobs, free = queue.SimpleQueue[list[Job]](), threading.Semaphore(SEGMENTS_AHEAD)
     threading.Thread(target=_listen, args=(driver, jobs, free), daemon=True).start()
     load_numba_without_scipy()
-    while True:
-        for item in simulate_jobs(jobs.get()):
-            free.acquire()
-            driver.send(item)
-        driver.send(None)
+    with written_by_worker(LogTarget.decoded(words[2]) if words[2:] else None):
+        while True:
+            for item in simulate_as_asked(jobs.get()):
+                free.acquire()
+                driver.send(item)
+            driver.send(None)
 
 
 def _listen(

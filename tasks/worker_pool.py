@@ -22,8 +22,8 @@ from pathlib import Path
 
 from sim_core.error_table import Trouble
 from sim_core.errors import Interrupted, Unavailable, WorkerDied
-from sim_core.jobs import Job, RunError
-from sim_core.simulate import Segment
+from sim_core.jobs import Item, Job
+from tasks.logs.writing import LogTarget
 from tasks.occupancy import Place, here, unnoted
 
 ROOT = Path(__file__).parents[1]
@@ -37,8 +37,10 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 class Worker:
     """One worker process and the driver's end of its socket."""
 
-    def __init__(self, nice: int) -> None:
+    def __init__(self, nice: int, log: LogTarget | None = None) -> None:
         """Start the process, which is ready about a second later; jobs may be sent before.
+
+        It logs to `log`.
 
         Raises:
             Unavailable: the system starts no process.
@@ -48,7 +50,11 @@ class Worker:
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         try:
             self.process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-P", "-m", "tasks.worker", str(theirs.fileno()), str(nice)],
+                [
+                    *(sys.executable, "-P", "-m", "tasks.worker"),
+                    *(str(theirs.fileno()), str(nice)),
+                    *([log.encoded()] if log else []),
+                ],
                 env={**os.environ, **ONE_THREAD, "PYTHONPATH": path},
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
@@ -64,7 +70,7 @@ class Worker:
             theirs.close()
         self._socket = Connection(ours.detach())
 
-    def execute(self, jobs: Sequence[Job]) -> Iterator[Segment | RunError]:
+    def execute(self, jobs: Sequence[Job]) -> Iterator[Item]:
         """Yield what the worker makes of the jobs, and tell it what has been taken.
 
         Raises:
@@ -127,14 +133,16 @@ class ProcessExecutor:
 
     dies_with_driver = False
 
-    def __init__(self, n_workers: int, max_in_flight: int, nice: int = 0) -> None:
+    def __init__(
+        self, n_workers: int, max_in_flight: int, nice: int = 0, log: LogTarget | None = None
+    ) -> None:
         """Start the workers; shards beyond their number wait for one that is free.
 
         Raises:
             Unavailable: the system starts no process.
         """
         self.max_in_flight = max_in_flight
-        self._nice = nice
+        self._nice, self._log = nice, log
         self._lock = threading.Lock()
         self._is_closed = False
         self._busy: set[Worker] = set()
@@ -142,7 +150,7 @@ class ProcessExecutor:
         """Workers without work, the last that had some first; None is a place for one to be started."""
         try:
             for _ in range(n_workers):
-                self._free.put(Worker(nice))
+                self._free.put(Worker(nice, log))
         except Unavailable:
             self.close()
             raise
@@ -153,7 +161,7 @@ class ProcessExecutor:
 
     def execute(
         self, jobs: Sequence[Job], placed: Callable[[Place], None] = unnoted
-    ) -> Iterator[Segment | RunError]:
+    ) -> Iterator[Item]:
         """Yield the segments of the jobs as a worker makes them.
 
         A worker that is left in the midst of its jobs is ended, and another takes its place.
@@ -204,7 +212,7 @@ class ProcessExecutor:
                 worker.close()
                 worker = None
             try:
-                worker = worker or Worker(self._nice)
+                worker = worker or Worker(self._nice, self._log)
             except Unavailable:
                 self._free.put(None)
                 raise

@@ -44,6 +44,7 @@ from sim_core.config.ledger import (
     SqliteLedger,
     checked_url,
 )
+from sim_core.config.log_settings import LoggingConfig, SampleConfig
 from sim_core.config.model import (
     ChurnConfig,
     MetricsConfig,
@@ -73,6 +74,7 @@ from sim_core.config.network import (
     SmallWorldTopology,
     TopologyConfig,
 )
+from sim_core.config.profiling import ProfileKind, ProfilingConfig
 from sim_core.config.protocol import (
     AdversaryBase,
     AdversaryConfig,
@@ -157,6 +159,7 @@ __all__ = [
     "LedgerConfig",
     "LedgerDissemination",
     "LimitsConfig",
+    "LoggingConfig",
     "MahalanobisDetector",
     "MajorityConsensus",
     "MessageDissemination",
@@ -175,6 +178,8 @@ __all__ = [
     "Positive",
     "PositiveShare",
     "PostgresLedger",
+    "ProfileKind",
+    "ProfilingConfig",
     "PullDissemination",
     "PushDissemination",
     "PushPullDissemination",
@@ -184,6 +189,7 @@ __all__ = [
     "ResponseConfig",
     "RetentionConfig",
     "RingTopology",
+    "SampleConfig",
     "ScaleFreeTopology",
     "Share",
     "ShareBase",

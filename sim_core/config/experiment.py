@@ -14,9 +14,11 @@ from sim_core.config.comparison import ComparisonConfig
 from sim_core.config.design import DesignConfig, NoDesign
 from sim_core.config.explain import describe_validation
 from sim_core.config.ledger import LedgerConfig, SqliteLedger
+from sim_core.config.log_settings import LoggingConfig
 from sim_core.config.model import ModelConfig
 from sim_core.config.monitoring import AlertsConfig, MonitoringConfig
 from sim_core.config.optimise import OptimiseConfig
+from sim_core.config.profiling import ProfilingConfig
 from sim_core.config.retention import RetentionConfig
 from sim_core.config.stopping import UntilConfig
 from sim_core.errors import ConfigurationError
@@ -162,6 +164,8 @@ class ExperimentConfig(ModelConfig):
     retention: RetentionConfig = RetentionConfig()
     monitoring: MonitoringConfig = MonitoringConfig()
     alerts: AlertsConfig = AlertsConfig()
+    profiling: ProfilingConfig = ProfilingConfig()
+    logging: LoggingConfig = LoggingConfig()
 
     def model_part(self) -> ModelConfig:
         """Return the part that results depend on.

@@ -256,7 +256,8 @@ def test_ray_asks_for_a_token_that_this_process_alone_knows() -> None:
 def test_a_worker_loads_only_what_a_run_needs() -> None:
     script = """
 import sys
-from tasks.worker import load_numba_without_scipy, simulate_jobs
+from sim_core.jobs import simulate_jobs
+from tasks.worker import load_numba_without_scipy
 from sim_core.config import ModelConfig
 from sim_core.simulate import RunSpec
 load_numba_without_scipy()
