@@ -504,12 +504,12 @@ def refuse_words(words: Sequence[str]) -> None:
 
 def main() -> None:
     """Run the command line; every error ends as a paragraph on stderr and an exit code."""
-    if (handed := hand_over(sys.argv[1:])) is not None:
-        leave(handed)
     collect_garbage_seldom()
     signal.signal(signal.SIGTERM, _terminate)
     debug = "--debug" in sys.argv
     try:
+        if (handed := hand_over(sys.argv[1:])) is not None:
+            leave(handed)
         code = app(standalone_mode=False)
     except QuorumlabError as error:
         _fail(error, _label(error), error.exit_code, debug=debug)

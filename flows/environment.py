@@ -9,6 +9,7 @@ import gc
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 from typing import NoReturn
@@ -43,10 +44,14 @@ RAY = {
 
 def prepare_environment(workspace: Path) -> None:
     """Set what is needed; Prefect's records go to the workspace unless a server is configured."""
-    database = workspace.expanduser().absolute() / "prefect.db"
-    settings = QUIET | PREFECT | RAY | {DATABASE: f"{SQLITE}{database}"}
-    for name, value in settings.items():
+    for name, value in settings_for(workspace).items():
         os.environ.setdefault(name, value)
+
+
+def settings_for(workspace: Path) -> dict[str, str]:
+    """Return the variables that are set where the user has not set them."""
+    database = workspace.expanduser().absolute() / "prefect.db"
+    return QUIET | PREFECT | RAY | {DATABASE: f"{SQLITE}{database}"}
 
 
 def workspace_folder() -> Path:
@@ -77,6 +82,8 @@ def quiet_prefect_console() -> None:
 
 
 _UNDELIVERABLE = Event()
+ENDINGS: list[Callable[[int], None]] = []
+"""Who is told the exit code where Python's own end does not happen."""
 
 
 def expect_no_delivery() -> None:
@@ -102,5 +109,7 @@ def leave(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     if _UNDELIVERABLE.is_set():
+        for tell in ENDINGS:
+            tell(code)
         os._exit(code)
     sys.exit(code)

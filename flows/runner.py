@@ -8,6 +8,7 @@ when the runner began, another Python, other variables that libraries read when 
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import json
@@ -23,7 +24,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from flows.environment import collect_garbage_seldom, prepare_environment
+from flows.environment import (
+    ENDINGS,
+    collect_garbage_seldom,
+    prepare_environment,
+    quiet_prefect_console,
+    settings_for,
+)
 from flows.handover import ANSWER_SECONDS, CHECKOUT, SWITCH, receive, send, socket_of
 from flows.service import use_services
 
@@ -46,7 +53,6 @@ WARMED = ((), ("adversary=poisoner", "dissemination=push_pull"))
 WARM_STEPS = 12
 MOST_COPIES = 16
 """Commands at work at once; more do everything themselves."""
-LOOK_SECONDS = 5.0
 SURVIVE_FORKS = ("jemalloc_bg_thd",)
 """Threads that begin anew in a copy: Arrow's allocator sees to it (jemalloc's handlers of fork)."""
 Stamp = tuple[tuple[str, int, int], ...]
@@ -72,6 +78,17 @@ def read_at_import(environment: Mapping[str, str]) -> dict[str, str]:
     return {k: v for k, v in environment.items() if k.startswith(READ_AT_IMPORT)}
 
 
+class Copied(BaseException):
+    """This process is a copy of the runner, and has to carry out a command."""
+
+    def __init__(
+        self, connection: socket.socket, command: Mapping[str, Any], descriptors: list[int]
+    ) -> None:
+        """Keep who has asked, for what, and their stdin, stdout and stderr."""
+        super().__init__()
+        self.connection, self.command, self.descriptors = connection, command, descriptors
+
+
 class Runner:
     """Waits for commands, and has a copy of this process carry out each of them."""
 
@@ -85,8 +102,10 @@ class Runner:
         if path is None:
             raise OSError(f"{workspace}: too long for the name of a socket")
         self._began = stamp()
-        self._copies: set[int] = set()
-        self._environment = read_at_import(os.environ)
+        self._selector = selectors.DefaultSelector()
+        self._n_copies = 0
+        self._settings = settings_for(workspace)
+        self._environment = read_at_import(self._settings | os.environ)
         self._path = path
         self._health = socket.create_server((HOST, port))
         prepare(workspace)
@@ -100,17 +119,21 @@ class Runner:
         self._commands.listen()
 
     def serve(self) -> None:
-        """Answer until this process is told to end; commands that are at work go on."""
-        with selectors.DefaultSelector() as selector:
+        """Answer until this process is told to end; commands that are at work go on.
+
+        Raises:
+            Copied: in the copy that carries out a command.
+        """
+        with self._selector as selector:
             selector.register(self._commands, selectors.EVENT_READ, self._take)
             selector.register(self._health, selectors.EVENT_READ, self._tell_health)
-            try:
-                while True:
-                    for key, _ in selector.select(LOOK_SECONDS):
-                        key.data()
-                    self._copies = {pid for pid in self._copies if not _is_over(pid)}
-            finally:
-                self._path.unlink(missing_ok=True)
+            while True:
+                for key, _ in selector.select():
+                    key.data()
+
+    def close(self) -> None:
+        """Take no more commands."""
+        self._path.unlink(missing_ok=True)
 
     def _tell_health(self) -> None:
         connection, _ = self._health.accept()
@@ -136,11 +159,7 @@ class Runner:
             if reason is not None:
                 send(connection, {"refused": reason})
                 return
-            if (copy := os.fork()) == 0:
-                self._commands.close()
-                self._health.close()
-                carry_out(connection, command, descriptors)
-            self._copies.add(copy)
+            self._copy(connection, command, descriptors)
         except OSError:
             return  # whoever has asked is gone
         finally:
@@ -148,22 +167,39 @@ class Runner:
             for descriptor in descriptors:
                 os.close(descriptor)
 
+    def _copy(
+        self, connection: socket.socket, command: Mapping[str, Any], descriptors: list[int]
+    ) -> None:
+        """Let a copy carry out a command; it is nobody's child, and goes on when the runner ends."""
+        alive, held = os.pipe()
+        if (child := os.fork()) == 0:
+            if os.fork() == 0:
+                self._commands.close()
+                self._health.close()
+                raise Copied(connection.dup(), command, [os.dup(d) for d in descriptors])
+            os._exit(0)
+        os.waitpid(child, 0)
+        os.close(held)
+        self._n_copies += 1
+        self._selector.register(alive, selectors.EVENT_READ, lambda: self._forget(alive))
+
+    def _forget(self, alive: int) -> None:
+        """Note that a copy has ended: nobody holds the other end of its pipe any more."""
+        self._selector.unregister(alive)
+        os.close(alive)
+        self._n_copies -= 1
+
     def _objection(self, command: Mapping[str, Any]) -> str | None:
         """Return why a copy of this process would not be what the command is."""
         if (command["checkout"], command["python"]) != (str(CHECKOUT), sys.prefix):
             return "it is another program"
-        if read_at_import(command["environment"]) != self._environment:
+        if read_at_import(self._settings | command["environment"]) != self._environment:
             return "its environment is another one"
-        if len(self._copies) >= MOST_COPIES:
+        if self._n_copies >= MOST_COPIES:
             return f"{MOST_COPIES} commands are at work"
         if stamp() != self._began:
             return "the program has changed since the runner began: quorumlab up starts it anew"
         return None
-
-
-def _is_over(pid: int) -> bool:
-    """Return whether a copy has ended, and let go of it."""
-    return os.waitpid(pid, os.WNOHANG)[0] == pid
 
 
 def prepare(workspace: Path) -> None:
@@ -180,6 +216,7 @@ def prepare(workspace: Path) -> None:
         network = SimulatedNetwork(config, seed=1)
         for _ in range(WARM_STEPS):
             network.step()
+    quiet_prefect_console()  # what is imported here must show no more than where it is not
     gc.collect()
     gc.freeze()  # what all copies share stays shared
     tasks = Path("/proc/self/task").iterdir()
@@ -188,47 +225,57 @@ def prepare(workspace: Path) -> None:
         raise RuntimeError(f"threads {names}: a copy would have one of them")
 
 
-def carry_out(
-    connection: socket.socket, command: Mapping[str, Any], descriptors: list[int]
-) -> NoReturn:
-    """Become the command: in a session of its own, at the terminal of whoever has asked."""
-    code = 1
-    try:
-        os.setsid()
-        for target, descriptor in enumerate(descriptors):
-            os.dup2(descriptor, target)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.environ.clear()
-        os.environ.update(command["environment"])
-        os.environ[SWITCH] = "0"  # or it would hand itself over again, and its copy too
-        os.chdir(command["folder"])
-        random.seed()
-        connection.settimeout(None)
-        send(connection, {"pid": os.getpid()})
-        threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
-        code = _main(command["words"])
-    finally:
-        with suppress(OSError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        with suppress(OSError):
-            send(connection, {"exit": code})
-        os._exit(code)
-
-
-def _main(words: list[str]) -> int:
+def carry_out(copied: Copied, workspace: Path) -> NoReturn:
+    """Become a command: in a session of its own, at the terminal of whoever has asked."""
+    connection, command = copied.connection, copied.command
+    os.setsid()
+    for target, descriptor in enumerate(copied.descriptors):
+        os.dup2(descriptor, target)
+        os.close(descriptor)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.clear()
+    os.environ.update(command["environment"])
+    os.environ[SWITCH] = "0"  # or it would hand itself over again, and its copy too
+    os.chdir(command["folder"])
+    random.seed()
+    connection.settimeout(None)
+    send(connection, {"pid": os.getpid()})
+    threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
+    END.connection = connection
+    ENDINGS.append(END.tell)
     from prefect.context import refresh_global_settings_context
 
-    from flows.cli import main
+    from flows import cli
 
+    use_services(workspace)  # before Prefect's settings are read, as where it is imported later
+    prepare_environment(workspace)
     refresh_global_settings_context()
-    sys.argv = ["quorumlab", *words]
+    sys.argv = ["quorumlab", *command["words"]]
     try:
-        main()
+        cli.main()
     except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else 1
-    return 0
+        END.code = ended.code if isinstance(ended.code, int) else 1
+        raise
+    raise AssertionError("a command ends by leaving")
+
+
+class _End:
+    """Tells whoever has asked how a command ended, when nothing of it is left."""
+
+    connection: socket.socket | None = None
+    code = 1
+
+    def tell(self, code: int) -> None:
+        if self.connection is not None:
+            with suppress(OSError):
+                send(self.connection, {"exit": code})
+            self.connection = None
+
+    def tell_last(self) -> None:
+        self.tell(self.code)
+
+
+END = _End()
 
 
 def _end_with(connection: socket.socket) -> None:
@@ -241,9 +288,17 @@ def _end_with(connection: socket.socket) -> None:
 def main() -> None:
     """Serve a workspace: `python -m flows.runner WORKSPACE PORT`."""
     collect_garbage_seldom()
+    atexit.register(END.tell_last)  # before all others, so that it comes after them
     workspace, port = Path(sys.argv[1]), int(sys.argv[2])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    Runner(workspace, port).serve()
+    runner, me = Runner(workspace, port), os.getpid()
+    try:
+        runner.serve()
+    except Copied as copied:
+        carry_out(copied, workspace)
+    finally:
+        if os.getpid() == me:
+            runner.close()
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 """Where prefect.yaml and `deployments` are."""
 RECORD = "services.json"
 PREFECT, MLFLOW, WORKER = "Prefect", "MLflow", "worker"
+RUNNER = "runner"
+"""Carries out commands, see `flows.runner`."""
 STOP_SECONDS = 30.0
 POLL_SECONDS = 0.1
 GONE = "is gone"

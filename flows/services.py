@@ -10,12 +10,14 @@ from __future__ import annotations
 import fcntl
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
+import httpx
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
@@ -23,6 +25,7 @@ from rich.table import Table
 
 from flows.environment import prefect_database, prepare_environment
 from flows.examine_services import is_free
+from flows.handover import SWITCH, socket_of
 from flows.prefect_password import CLIENT, FILE, SERVER, new_password, password_of
 from flows.prefect_server import create_tables
 from flows.service import (
@@ -32,6 +35,7 @@ from flows.service import (
     POLL_SECONDS,
     PREFECT,
     RECORD,
+    RUNNER,
     WORKER,
     Service,
     launch,
@@ -47,7 +51,7 @@ HOST = "127.0.0.1"
 PORT = "{port}"
 """Stands for the port of a service in its words and environment."""
 POOL = "quorumlab"
-FIRST_PORTS = {PREFECT: 4200, MLFLOW: 5000, WORKER: 4280}
+FIRST_PORTS = {PREFECT: 4200, MLFLOW: 5000, WORKER: 4280, RUNNER: 4290}
 MOST_PORTS = 100
 """That are tried, from the first on."""
 LEASES = "prefect.server.concurrency.lease_storage.filesystem"
@@ -136,8 +140,36 @@ def _start_all(starting: Starting, console: Console) -> None:
             "QUORUMLAB_WORKSPACE": str(folder),
         },
     )
+    _start_runner(starting)
     starting.wait(MLFLOW, console)
     starting.wait(WORKER, console)
+    if starting.has(RUNNER):
+        starting.wait(RUNNER, console)
+
+
+def _start_runner(starting: Starting) -> None:
+    """Start what carries out commands, anew where the program or Prefect's address has changed since."""
+    workspace = starting.workspace.folder
+    if sys.platform != "linux" or socket_of(workspace) is None or os.environ.get(SWITCH) == "0":
+        return
+    if starting.has_begun(PREFECT) or not _is_current(starting.address_of(RUNNER)):
+        starting.drop(RUNNER)
+    starting.need(
+        RUNNER,
+        ["flows.runner", str(workspace), PORT],
+        health="/health",
+        environment={"OPENBLAS_NUM_THREADS": "1"},  # a copy has no threads but the one that made it
+    )
+
+
+def _is_current(address: str | None) -> bool:
+    """Return whether a runner is what it would be if it were started now."""
+    if address is None:
+        return False
+    try:
+        return bool(httpx.get(f"{address}/health", timeout=START_SECONDS).json()["is_current"])
+    except (httpx.HTTPError, ValueError, KeyError):
+        return False
 
 
 class Starting:
@@ -155,6 +187,10 @@ class Starting:
     def has(self, name: str) -> bool:
         """Return whether a service was started, now or before."""
         return name in self._there
+
+    def address_of(self, name: str) -> str | None:
+        """Return where a service listens, if it was started."""
+        return self._there[name].address if name in self._there else None
 
     def has_begun(self, name: str) -> bool:
         """Return whether this `up` has started a service."""

@@ -116,10 +116,13 @@ def test_nothing_is_printed_twice(program: Program) -> None:
 
 def test_prefect_shows_messages_once(program: Program, prefect_api: str) -> None:
     how = ("executor=inline", "tracking=off", "validation.engine=sql", "output.plots=false")
-    done = program.run("run", *SMALL, *how)
+    done = program.run("run", *SMALL, *how, "experiment.name=shown-once")
     assert done.returncode == 0, done.stderr
     found = records(program.workspace)
-    answer = httpx.post(f"{prefect_api}/logs/filter", json={"limit": 200})
+    named = {"flow_runs": {"name": {"any_": ["shown-once"]}}}
+    (run,) = httpx.post(f"{prefect_api}/flow_runs/filter", json=named).raise_for_status().json()
+    its = {"logs": {"flow_run_id": {"any_": [run["id"]]}}, "limit": 200}
+    answer = httpx.post(f"{prefect_api}/logs/filter", json=its)
     shown = Counter(log["message"] for log in answer.raise_for_status().json())
     for message in ("shard 0 begins: 1 runs", "shard 1 ends: 1 runs"):
         assert shown[message] == 1, "in Prefect's UI"

@@ -57,17 +57,20 @@ def receiver() -> Iterator[Receiver]:
 class Watcher(Spectator):
     """Calls what it is given when steps are committed, in the thread of the shard; keeps what is told."""
 
-    def __init__(self, at_step: Callable[[Watcher, int], None] | None = None) -> None:
+    def __init__(
+        self, at_step: Callable[[Watcher, int], None] | None = None, awaited: str = ""
+    ) -> None:
         self.told: list[str] = []
         self.is_told = threading.Event()
         self.steps = 0
         self.outcome: Outcome | None = None
         self.bench: Bench | None = None
-        self._at_step = at_step
+        self._at_step, self._awaited = at_step, awaited
 
     def warn(self, text: str) -> None:
         self.told.append(text)
-        self.is_told.set()
+        if self._awaited in text:
+            self.is_told.set()
 
     def committed(self, run_key: str, steps: int) -> None:
         del run_key
@@ -80,10 +83,13 @@ class Watcher(Spectator):
 
 
 def run(
-    workspace: Path, *overrides: str, at_step: Callable[[Watcher, int], None] | None = None
+    workspace: Path,
+    *overrides: str,
+    at_step: Callable[[Watcher, int], None] | None = None,
+    awaited: str = "",
 ) -> Watcher:
     config, points = compose_experiment([*SMALL, *overrides, f"workspace={workspace}"])
-    watcher = Watcher(at_step)
+    watcher = Watcher(at_step, awaited)
     token = SPECTATOR.set(watcher)
     try:
         plainly(config, points, True)
@@ -95,6 +101,10 @@ def run(
 def summary(workspace: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((workspace / "experiments/seen/summary.json").read_text())
     return found
+
+
+def kinds_in(found: dict[str, Any]) -> list[str]:
+    return [issue["kind"] for issue in found["issues"]]
 
 
 def heads(workspace: Path) -> dict[str, str]:
@@ -249,7 +259,7 @@ def test_history_of_resources_is_kept_and_grows(tmp_path: Path) -> None:
 
 def test_a_quiet_experiment_raises_nothing(tmp_path: Path) -> None:
     def linger(watcher: Watcher, steps: int) -> None:
-        if steps == 80:
+        if steps == 10:
             watcher.is_told.wait(5.0)  # for what must not come: a dozen looks
 
     watcher = run(tmp_path, *WATCHFUL, at_step=linger)
@@ -270,9 +280,8 @@ def test_a_ledger_that_is_slow_is_found(tmp_path: Path) -> None:
         if steps == 120:
             await_word(watcher)
 
-    watcher = run(tmp_path, *WATCHFUL, at_step=hold)
-    assert "ledger.commit took 1." in watcher.told[0]
-    assert summary(tmp_path)["issues"][0]["kind"] == "slow ledger.commit"
+    run(tmp_path, *WATCHFUL, at_step=hold, awaited="ledger.commit took")
+    assert "slow ledger.commit" in kinds_in(summary(tmp_path))
 
 
 def test_a_leak_is_found(tmp_path: Path) -> None:
@@ -289,9 +298,8 @@ def test_a_leak_is_found(tmp_path: Path) -> None:
             await_word(watcher)
             stop.set()
 
-    watcher = run(tmp_path, *WATCHFUL, "alerts.driver_mb=1e6", at_step=begin)
-    assert "without a pause" in watcher.told[0]
-    assert summary(tmp_path)["issues"][0]["kind"] == "leak"
+    run(tmp_path, *WATCHFUL, at_step=begin, awaited="without a pause")
+    assert "leak" in kinds_in(summary(tmp_path))
 
 
 def test_a_worker_that_stands_still_is_found_and_told_to_people(
@@ -309,7 +317,7 @@ def test_a_worker_that_stands_still_is_found_and_told_to_people(
         "run", *SMALL, *WATCHFUL, "alerts.stalled_seconds=2", "executor=processes",
         "executor.num_cpus=1", "orchestrator=none",
     )  # fmt: skip
-    program.wait_for(begun, lambda: bool(receiver.received))
+    program.wait_for(begun, lambda: any(b"no step for" in body for body in receiver.bodies))
     stopped = [
         child
         for child in psutil.Process(begun.pid).children(recursive=True)
@@ -319,8 +327,6 @@ def test_a_worker_that_stands_still_is_found_and_told_to_people(
     os.kill(stopped[0].pid, signal.SIGCONT)
     output, _ = begun.communicate(timeout=LONGEST_SECONDS)
     assert begun.returncode == 0, output
-    assert "no step for" in json.loads(receiver.bodies[0])["text"]
-    issues = summary(program.workspace)["issues"]
-    assert [issue["kind"] for issue in issues] == ["stalled"]
+    assert "stalled" in kinds_in(summary(program.workspace))
     for file in program.workspace.rglob("*.json"):
         assert "/secret" not in file.read_text(), file
