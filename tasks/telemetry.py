@@ -29,7 +29,7 @@ from tasks.traces import Traces, Value, open_traces
 
 LOG = logging.getLogger("quorumlab.telemetry")
 SHARD, STAGE = "shard", "stage."
-RUN, SEGMENT, STEP = "run", "segment", "step"
+RUN, SEGMENT, STEP, NODE = "run", "segment", "step", "node"
 PUSH_EVERY_SECONDS = 15.0
 
 
@@ -152,6 +152,7 @@ class Telemetry:
         if not segment.shared and n_steps:
             self.operations.record(SEGMENT, seconds)
             self.operations.record(STEP, seconds / n_steps, n=n_steps)
+            self.operations.record(NODE, seconds / n_steps / n_nodes, n=n_steps * n_nodes)
         if segment.summary is not None:
             self.operations.record(RUN, spent)
         self._traces.segment(shard, segment)

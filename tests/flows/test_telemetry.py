@@ -126,6 +126,7 @@ def test_operations_are_counted_and_add_up(tmp_path: Path) -> None:
     assert operations["run"]["count"] == 4
     assert operations["step"]["count"] == 160
     assert operations["segment"]["count"] == 16
+    assert operations["node"]["count"] == 160 * 12
     assert operations["shard"]["count"] == operations["executor.wait"]["count"] > 0
     for name in ("ledger.commit", "ledger.read", "ledger.write", "checkpoint.write"):
         assert operations[name]["count"] > 0, name
