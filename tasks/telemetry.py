@@ -22,7 +22,7 @@ from sim_core.config import AlertsConfig, MonitoringConfig
 from sim_core.operations import Operations
 from sim_core.simulate import Segment
 from tasks.alerts import Alerts, channels
-from tasks.issues import Issue, Look, find_issues
+from tasks.issues import SEVERITIES, Issue, Look, find_issues
 from tasks.prometheus import Figures, push, push_gateway, registry
 from tasks.sample_resources import OTHERS, ResourceSample, ResourceSampler
 from tasks.traces import Traces, Value, open_traces
@@ -30,7 +30,9 @@ from tasks.traces import Traces, Value, open_traces
 LOG = logging.getLogger("quorumlab.telemetry")
 SHARD, STAGE = "shard", "stage."
 RUN, SEGMENT, STEP, NODE = "run", "segment", "step", "node"
+COMMIT = "ledger.commit"
 PUSH_EVERY_SECONDS = 15.0
+SEVERE = SEVERITIES.index("high")
 
 
 @dataclass(frozen=True)
@@ -166,9 +168,18 @@ class Telemetry:
 
     def health(self) -> dict[str, str]:
         """Return the state of each component: ok, or what is wrong."""
-        worst = {issue.kind: issue.text for issue in self._issues if issue.rank >= 2}
-        sampler = "ok" if self._sampler is not None or not self._executes() else "does not run"
-        return {"sampler": sampler, "ledger": "ok", "executor": "ok", **worst}
+        worst = {issue.kind: issue.text for issue in self._issues if issue.rank >= SEVERE}
+        commits = self.operations.figures().get(COMMIT)
+        idle = self._clock() - self._progressed if self._executes() else 0.0
+        n_failed = commits.errors if commits is not None else 0
+        return {
+            "sampler": "ok" if self._sampler is not None else "has not begun",
+            "ledger": f"{n_failed} transactions failed" if n_failed else "ok",
+            "executor": "ok"
+            if idle < self._limits.stalled_seconds
+            else f"no step for {idle:,.0f} s",
+            **worst,
+        }
 
     @property
     def _issues(self) -> list[Issue]:

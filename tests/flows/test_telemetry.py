@@ -22,8 +22,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from flows.bench import SPECTATOR, Bench, Outcome, Spectator
 from flows.compose import compose_experiment
 from flows.launch import plainly
+from sim_core.config import AlertsConfig, MonitoringConfig
 from sim_core.errors import ConfigurationError
+from sim_core.operations import Operations
 from tasks.prometheus import METRICS
+from tasks.telemetry import Telemetry
 from tests.ports import free_port
 from tests.program import Program
 from tests.receivers import Receiver, receiving
@@ -331,3 +334,24 @@ def test_a_worker_that_stands_still_is_found_and_told_to_people(
     assert "stalled" in kinds_in(summary(program.workspace))
     for file in program.workspace.rglob("*.json"):
         assert "/secret" not in file.read_text(), file
+
+
+def test_health_says_what_is_wrong() -> None:
+    now = [0.0]
+    operations = Operations()
+    telemetry = Telemetry(
+        "seen",
+        MonitoringConfig(),
+        AlertsConfig(),
+        operations,
+        tell=list[str]().append,
+        clock=lambda: now[0],
+    )
+    assert telemetry.health() == {"sampler": "has not begun", "ledger": "ok", "executor": "ok"}
+    with telemetry.sampling(), telemetry.shard(0, 1):
+        assert set(telemetry.health().values()) == {"ok"}
+        operations.record("ledger.commit", 0.1, failed=True)
+        now[0] = 61.0
+        found = telemetry.health()
+    assert found["ledger"] == "1 transactions failed"
+    assert found["executor"] == "no step for 61 s"
