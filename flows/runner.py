@@ -18,6 +18,7 @@ import selectors
 import signal
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -48,9 +49,12 @@ LIBRARIES = (
     "scipy.special", "scipy.stats", "jinja2", "matplotlib.figure", "matplotlib.backends.backend_agg",
     "ddsketch", "prometheus_client",
 )  # fmt: skip
-WARMED = ((), ("adversary=poisoner", "dissemination=push_pull"))
-"""Networks that are simulated for some steps, so that compiled code is loaded."""
-WARM_STEPS = 12
+REHEARSED = (
+    "simulation.nodes=10", "simulation.steps=20", "experiment.replicates=2", "executor=inline",
+    "orchestrator=none", "monitoring.enabled=false", "logging.file=false",
+    "+points.honest=[]", "+points.liars=['adversary=poisoner','dissemination=push_pull']",
+)  # fmt: skip
+"""With all that experiments do by default, but for Prefect, whose threads would stay."""
 MOST_COPIES = 16
 """Commands at work at once; more do everything themselves."""
 SURVIVE_FORKS = ("jemalloc_bg_thd",)
@@ -202,21 +206,26 @@ class Runner:
         return None
 
 
+def rehearse() -> None:
+    """Carry out a small experiment, so that what is made when it is first used is there."""
+    from flows.compose import compose_experiment
+    from flows.launch import plainly
+
+    # Great Expectations shows no bar here, and a thread that watches bars would be in no copy.
+    importlib.import_module("tqdm").tqdm.monitor_interval = 0
+    with tempfile.TemporaryDirectory(prefix="quorumlab-") as folder:
+        config, points = compose_experiment([*REHEARSED, f"workspace={folder}"])
+        plainly(config, points, True)
+
+
 def prepare(workspace: Path) -> None:
     """Import what commands need, and load compiled code; leave no thread, which no copy would have."""
     use_services(workspace)
     prepare_environment(workspace)
     for library in LIBRARIES:
         importlib.import_module(library)
-    from flows.compose import compose_experiment
-    from sim_core.simulated_network import SimulatedNetwork
-
-    for overrides in WARMED:
-        config, _ = compose_experiment(overrides)
-        network = SimulatedNetwork(config, seed=1)
-        for _ in range(WARM_STEPS):
-            network.step()
     quiet_prefect_console()  # what is imported here must show no more than where it is not
+    rehearse()
     gc.collect()
     gc.freeze()  # what all copies share stays shared
     tasks = Path("/proc/self/task").iterdir()

@@ -22,10 +22,11 @@ Opened = Callable[[], AbstractContextManager[Callable[[], Measured]]]
 
 
 def start_suite() -> list[Group]:
-    """Return the cases: help, a tiny experiment in a new and in a used workspace, `make run` again."""
+    """Return the cases: help, a tiny experiment in a workspace that is new, used, served; `make run` again."""
     cases = (
         ("help", helping),
         ("tiny_cold", tiny_cold),
+        ("tiny_again", tiny_again),
         ("tiny_warm", tiny_warm),
         ("make_run_warm", make_run_warm),
     )
@@ -53,17 +54,35 @@ def tiny_cold() -> Iterator[Callable[[], Measured]]:
 
 
 @contextmanager
-def tiny_warm() -> Iterator[Callable[[], Measured]]:
+def tiny_again() -> Iterator[Callable[[], Measured]]:
     """Give what runs another tiny experiment where there has been one."""
-    with new_folder() as folder:
-        numbers = count(1)
-
-        def call() -> Measured:
-            words = [*TINY, f"experiment.seed={next(numbers)}", f"workspace={folder}"]
-            return measured(run_to_end(quorumlab("run", *words), folder))
-
-        call()
+    with new_folder() as folder, more_of_them(folder) as call:
         yield call
+
+
+@contextmanager
+def tiny_warm() -> Iterator[Callable[[], Measured]]:
+    """Give what runs another tiny experiment where the services of `quorumlab up` are as well."""
+    with new_folder() as folder:
+        run_to_end(quorumlab("up", "--workspace", str(folder)), folder)
+        try:
+            with more_of_them(folder) as call:
+                yield call
+        finally:
+            run_to_end(quorumlab("down", "--workspace", str(folder)), folder)
+
+
+@contextmanager
+def more_of_them(folder: Path) -> Iterator[Callable[[], Measured]]:
+    """Give what runs another tiny experiment in a workspace, of which this makes the first."""
+    numbers = count(1)
+
+    def call() -> Measured:
+        words = [*TINY, f"experiment.seed={next(numbers)}", f"workspace={folder}"]
+        return measured(run_to_end(quorumlab("run", *words), folder))
+
+    call()
+    yield call
 
 
 @contextmanager
