@@ -98,9 +98,9 @@ def place_of(link: str, origin: str) -> str | None:
 
 
 def outside_fences(text: str, change: Callable[[str], str], diagram: str = "") -> str:
-    """Return a text changed where it is no code; Mermaid's code becomes `diagram`.
+    r"""Return a text changed where it is no code; Mermaid's code becomes `diagram`.
 
-    >>> print(outside_fences("a\\n```text\\na\\n```\\na", str.upper))
+    >>> print(outside_fences("a\n```text\na\n```\na", str.upper))
     A
     ```text
     a
