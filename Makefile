@@ -11,7 +11,7 @@ endif
 READY  := $(VENV)/.ready
 MINUTES ?= 10
 
-.PHONY: help setup run test test-slow faults soak check audit format lock clean-venv
+.PHONY: help setup run test test-slow faults soak check docs audit format lock clean-venv
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -42,13 +42,17 @@ faults: setup  ## kill, stop and starve the program at every named place
 soak: setup  ## break the program at random for MINUTES (10): what was injected, lost, doubled
 	@$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(SOAK)
 
-check: setup  ## format, lint, types, layers, security
+check: setup  ## format, lint, types, layers, security, documentation
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/bandit --quiet --recursive --configfile pyproject.toml flows tasks sim_core deployments
+	@$(MAKE) --no-print-directory docs
 	@$(MAKE) --no-print-directory audit
+
+docs: setup  ## build the documentation as a site, into site/
+	@told=$$(NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir site 2>&1) || { echo "$$told"; exit 1; } # --quiet keeps warnings from being counted
 
 audit: setup  ## look the locked packages up among known vulnerabilities, where the network allows
 	@found=$$($(BIN)/pip-audit --disable-pip --require-hashes --requirement requirements.lock --progress-spinner off --timeout 10 2>&1); \
