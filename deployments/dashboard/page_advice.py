@@ -1,0 +1,66 @@
+"""What is wrong, and what to do about it."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from deployments.dashboard.shell import (
+    choose_experiment,
+    experiments,
+    live,
+    table_of,
+    told,
+    workspace,
+)
+from flows.dashboard.advice import Advice, advice_of, operation_table, read_summary
+
+ICONS = {
+    "critical": ":material/error:",
+    "high": ":material/error:",
+    "medium": ":material/warning:",
+    "low": ":material/info:",
+}
+
+
+def show() -> None:
+    """Show the page."""
+    st.title("Advice")
+    live(_advice)
+    table = experiments()
+    if table is None:
+        return
+    st.subheader("How long operations take")
+    _operations(choose_experiment(table))
+
+
+def _advice() -> None:
+    table = experiments()
+    found = advice_of(workspace(), pd.DataFrame() if table is None else table)
+    if not found:
+        st.success("Nothing is wrong with services and the latest experiments.")
+    for each in found:
+        _show(each)
+    st.caption(
+        "From the services of this workspace, the states of its experiments, and what their last "
+        "commands have noted; issues of a command that is at work are told on its terminal."
+    )
+
+
+def _show(each: Advice) -> None:
+    tell = {"critical": st.error, "high": st.error, "medium": st.warning}.get(
+        each.severity, st.info
+    )
+    with st.container():
+        tell(f"**{each.severity}, {each.where}**", icon=ICONS.get(each.severity))
+        st.text(f"{each.what}\nWhat to do: {each.advice}")
+
+
+def _operations(name: str) -> None:
+    with told():
+        found = operation_table(read_summary(workspace(), name))
+        if found.empty:
+            st.caption("Not measured yet: it is written when a command on this experiment ends.")
+            return
+        words = f"Operations of the last command on {name}: how often, how long, how many failed"
+        table_of(found, words, key="operations")
