@@ -31,8 +31,7 @@ PAGES = (
     st.Page(page_start.show, title="Start", icon=":material/play_arrow:", url_path="start"),
 )
 
-ICON = Path(__file__).with_name("icon.svg")
-"""A file of ours: Streamlit's own icons for tabs come from a server of Google's."""
+ICON = Path(__file__).with_name("icon.svg")  # Streamlit's own ones come from a server of Google's
 
 st.set_page_config(page_title="quorumlab", page_icon=ICON, layout="wide")
 chosen = st.navigation(PAGES)

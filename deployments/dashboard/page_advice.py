@@ -9,11 +9,14 @@ from deployments.dashboard.shell import (
     choose_experiment,
     experiments,
     live,
+    plain,
     table_of,
     told,
+    view,
     workspace,
 )
 from flows.dashboard.advice import Advice, advice_of, operation_table, read_summary
+from flows.dashboard.progress import experiment_table
 
 ICONS = {
     "critical": ":material/error:",
@@ -35,9 +38,13 @@ def show() -> None:
 
 
 def _advice() -> None:
-    table = experiments()
-    found = advice_of(workspace(), pd.DataFrame() if table is None else table)
-    if not found:
+    answer = view().ask("experiments", experiment_table)
+    if answer.trouble is not None and not view().is_empty:
+        st.error(
+            f"The ledger cannot be read now: {plain(answer.trouble)}", icon=":material/cloud_off:"
+        )
+    found = advice_of(workspace(), pd.DataFrame() if answer.value is None else answer.value)
+    if not found and answer.trouble is None:
         st.success("Nothing is wrong with services and the latest experiments.")
     for each in found:
         _show(each)

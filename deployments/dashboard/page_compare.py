@@ -8,6 +8,7 @@ from deployments.dashboard.shell import (
     chart,
     choose_metric,
     experiments,
+    plain,
     read_line,
     shown,
     table_of,
@@ -45,7 +46,7 @@ def show() -> None:
     if found is None:
         return
     _verdicts(found)
-    metric = choose_metric([*_main(found), *found.metrics], "compare_metric")
+    metric = choose_metric(list(dict.fromkeys((*_main(found), *found.metrics))), "compare_metric")
     _intervals(found, metric)
     _map(found, metric)
     _downloads(chosen, found)
@@ -99,17 +100,12 @@ def _verdicts(found: Compared) -> None:
         st.caption("There is only one point: nothing to compare it with.")
         return
     for sentence in found.sentences[:MOST_SENTENCES]:
-        st.markdown(f"- {_plain(sentence)}")
+        st.markdown(f"- {plain(sentence)}")
     if len(found.sentences) > MOST_SENTENCES:
         st.caption(f"{len(found.sentences) - MOST_SENTENCES} more are in the table to download.")
     with st.expander("How to read this"):
         for note in found.notes:
-            st.markdown(f"- {_plain(note)}")
-
-
-def _plain(text: str) -> str:
-    """Return a text as Markdown that shows just that."""
-    return "".join(f"\\{letter}" if letter in "\\`*_{}[]<>#|~$:" else letter for letter in text)
+            st.markdown(f"- {plain(note)}")
 
 
 def _intervals(found: Compared, metric: str) -> None:
@@ -121,7 +117,7 @@ def _intervals(found: Compared, metric: str) -> None:
                 f"{words_of(metric).title}: differences from {found.report.baseline} with their "
                 "intervals; the band is what would not matter."
             )
-            chart(draw_effects(mine, found.report.baseline), words, key="effects")
+            chart(draw_effects(mine), words, key="effects")
             table_of(comparison_table(found.report, metric), words, key="comparison")
         elif mine:
             st.caption(f"{metric} is undefined in all replicates of the points or the baseline.")

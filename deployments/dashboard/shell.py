@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -21,7 +22,8 @@ from sim_core.workspace import Workspace
 
 T = TypeVar("T")
 SLOWEST_SECONDS = 30
-GRID = "display:grid;grid-template-columns:repeat(auto-fill,minmax(9.4rem,1fr));gap:.6rem;margin:0"
+MARKUP = "\\`*_{}[]<>#|~$:"
+GRID = "display:grid;grid-template-columns:repeat(auto-fill,minmax(9.4rem,1fr));gap:.6rem;margin:0;padding:0"
 TILE = "border:1px solid rgba(128,128,128,.4);border-radius:.5rem;padding:.6rem .8rem"
 SMALL = "margin:0;font-size:.85rem;opacity:.8;font-weight:400;overflow-wrap:anywhere"
 FIGURE = "margin:.1rem 0;font-size:1.6rem;line-height:1.25;overflow-wrap:anywhere"
@@ -39,10 +41,14 @@ class Controls:
     points: int
 
 
-@st.cache_resource(show_spinner=False)
 def view() -> LedgerView:
     """Return the ledger of the workspace, one for all visitors."""
-    return LedgerView(workspace_folder())
+    return _view(str(workspace_folder()))
+
+
+@st.cache_resource(show_spinner=False)
+def _view(folder: str) -> LedgerView:
+    return LedgerView(Path(folder))
 
 
 def workspace() -> Workspace:
@@ -93,11 +99,12 @@ def live(body: Callable[[], None]) -> None:
 def shown(answer: Answer[T]) -> T | None:
     """Return what there is to show, after saying what is wrong with it."""
     if answer.trouble is not None and answer.value is None:
-        st.error(f"This cannot be read now: {answer.trouble}", icon=":material/cloud_off:")
+        st.error(f"This cannot be read now: {plain(answer.trouble)}", icon=":material/cloud_off:")
     elif answer.trouble is not None and answer.read_at is not None:
         age = age_in_words(time.time() - answer.read_at)
         st.warning(
-            f"Stale: read {age}, at {clock(answer.read_at)}. It cannot be read now: {answer.trouble}",
+            f"Stale: read {age}, at {clock(answer.read_at)}. It cannot be read now: "
+            f"{plain(answer.trouble)}",
             icon=":material/history:",
         )
     return answer.value
@@ -121,7 +128,7 @@ def told() -> Iterator[None]:
     try:
         yield
     except QuorumlabError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(plain(str(error)), icon=":material/error:")
 
 
 def experiments() -> pd.DataFrame | None:
@@ -161,12 +168,17 @@ def tiles(*found: tuple[str, str, str]) -> None:
     st.html(f"<dl style='{GRID}'>{cells}</dl>")
 
 
+def plain(text: str) -> str:
+    """Return a text as Markdown that shows just that: names and messages are no markup."""
+    return "".join(f"\\{letter}" if letter in MARKUP else letter for letter in text)
+
+
 def chart(figure: Any, words: str, *, key: str) -> None:
     """Show a chart, and below it what it shows in words."""
     st.plotly_chart(
         figure, key=key, alt=words, config={"displaylogo": False, "displayModeBar": False}
     )
-    st.caption(words)
+    st.caption(plain(words))
 
 
 def table_of(frame: pd.DataFrame, words: str, *, key: str, **options: Any) -> None:

@@ -19,8 +19,8 @@ MORE = 0.10
 DOUBT = 0.01
 """Probability of such ranks without any change, below which it counts."""
 FEWEST_SAMPLES = 5
-RATES = ("/s", "per second", "per minute")
-"""In units of which more is better; of times, less is."""
+RATES = ("/s", "/min")
+"""Ends of units of which more is better; of all others, such as ms/step, less is."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,6 @@ def _change(
     p = float(mannwhitneyu(newest, before).pvalue)
     if p >= DOUBT or abs(share) <= MORE:
         return Change(suite, name, unit, now, usual, share, p, "no change shown")
-    is_rate = any(rate in unit for rate in RATES)
+    is_rate = unit.endswith(RATES)
     verdict = "faster" if (share > 0) == is_rate else "slower"
     return Change(suite, name, unit, now, usual, share, p, verdict)

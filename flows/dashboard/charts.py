@@ -22,7 +22,6 @@ from tasks.plots.style import (
     PALETTE,
     SKY,
     VERMILLION,
-    is_light,
     mapped,
     short,
     words_of,
@@ -111,12 +110,10 @@ def draw_lines(table: pd.DataFrame, x: str, columns: Sequence[str], up: str) -> 
     return figure
 
 
-def draw_effects(comparisons: Sequence[Comparison], baseline: str) -> go.Figure:
+def draw_effects(comparisons: Sequence[Comparison]) -> go.Figure:
     """Return differences from the baseline with their intervals, the band that would not matter, verdicts."""
     rows = the_surest([c for c in comparisons if c.found.difference is not None])
-    figure = _figure(
-        FRAME + ROW * len(rows), f"difference from {short(baseline)}", "", is_legend=False
-    )
+    figure = _figure(FRAME + ROW * len(rows), "difference from the baseline", "", is_legend=False)
     size = max((c.smallest_effect or 0.0 for c in rows), default=0.0)
     if size:
         figure.add_vrect(x0=-size, x1=size, fillcolor=GREY, opacity=0.15, line_width=0)
@@ -153,17 +150,12 @@ def draw_map(found: Map, metric: str) -> go.Figure:
         colorscale=scale,
         zmin=low,
         zmax=high if high > low else low + 1,
+        text=[["-" if value != value else plain(value) for value in row] for row in values],
+        texttemplate="%{text}",
+        textfont={"size": 14},
         showscale=False,
         hovertemplate="%{y}, %{x}: %{z}<extra></extra>",
     )
-    for row, cells in table.iterrows():
-        for column, value in cells.items():
-            share = (value - low) / (high - low) if high > low else 0.0
-            ink = "#000000" if value == value and is_light(mapped(share)) else "#ffffff"
-            text = plain(value) if value == value else "-"
-            figure.add_annotation(
-                x=column, y=row, text=text, showarrow=False, font={"color": ink, "size": 14}
-            )
     figure.update_xaxes(type="category")
     figure.update_yaxes(type="category", autorange="reversed")
     figure.update_layout(title=None, margin={"l": 8, "r": 8, "t": 8, "b": 8}, meta=metric)

@@ -34,6 +34,8 @@ def dashboard_words(host: str, port: str) -> list[str]:
         "browser.serverAddress": host,
         "client.toolbarMode": "viewer",
         "client.showErrorDetails": "none",
+        "theme.light.primaryColor": "#0072B2",
+        "theme.dark.primaryColor": "#4aa3df",
     }
     words = ["streamlit", "run", str(CHECKOUT / APP)]
     for name, value in settings.items():

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
+from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 
 from sim_core.checkpoint import CheckpointFolder
@@ -127,12 +128,20 @@ class LedgerView:
         if isinstance(settings, SqliteLedger):
             settings = settings.model_copy(update={"busy_timeout_seconds": BUSY_SECONDS})
         engine = open_engine(workspace.database, settings, as_it_is=True)
+        if engine.dialect.name == "sqlite":
+            event.listen(engine, "connect", _refuse_writing)
         folder = CheckpointFolder(workspace.checkpoints)
         ledger = Ledger(engine, folder, reader=open_reader(settings), attempts=1)
         version = DatabaseVersion(engine)
         with self._lock:
             self._opened = (ledger, version, place)
         return ledger, version
+
+
+def _refuse_writing(connection: Any, record: Any) -> None:
+    """Have SQLite itself refuse what would change the file; PostgreSQL's transactions do so anyway."""
+    del record
+    connection.execute("PRAGMA query_only=1")
 
 
 def _place(workspace: Workspace) -> Hashable:
