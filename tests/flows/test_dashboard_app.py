@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, run_plainly_in: Callable[..
 
 
 @pytest.fixture
-def show(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Path], AppTest]]:
+def show(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Path], AppTest]:
     """Return a function from a page and a workspace to the page as it is shown."""
 
     def run(page: str, workspace: Path) -> AppTest:
@@ -43,7 +43,7 @@ def show(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Path], AppT
         script = f"from deployments.dashboard import page_{page}\npage_{page}.show()\n"
         return AppTest.from_string(script, default_timeout=60).run()
 
-    yield run
+    return run
 
 
 def texts(page: AppTest) -> str:
