@@ -142,7 +142,7 @@ EXPECTED: dict[str, Callable[[Dashboard], None]] = {
 def test_step_slider_goes_back_in_time_by_the_keyboard(address: str, page: Page) -> None:
     dashboard = Dashboard(page, address)
     dashboard.open("Network")
-    slider = page.get_by_role("slider", name="Step", exact=True)
+    slider = dashboard.slider("Step")
     slider.press("Home")
     expect(page.get_by_text(re.compile("^Step 0: "))).to_be_visible()
     slider.press("ArrowRight")
