@@ -58,9 +58,10 @@ def _show(each: Advice) -> None:
     tell = {"critical": st.error, "high": st.error, "medium": st.warning}.get(
         each.severity, st.info
     )
-    with st.container():
-        tell(f"**{each.severity}, {each.where}**", icon=ICONS.get(each.severity))
-        st.text(f"{each.what}\nWhat to do: {each.advice}")
+    tell(
+        f"**{each.severity}**, {plain(f'{each.where}: {each.what}')}", icon=ICONS.get(each.severity)
+    )
+    st.text(f"What to do: {each.advice}")
 
 
 def _operations(name: str) -> None:

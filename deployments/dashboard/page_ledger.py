@@ -136,7 +136,7 @@ def _recompute(run: RunRow) -> None:
     seconds = time.time() - began
     if found[0] is None:
         st.success(
-            f"The chain holds: recomputed at {clock(began)}, in {seconds:.1f} s, to the head."
+            f"The chain holds: recomputed at {clock(began)}, in {seconds:.2f} s, to the head."
         )
     else:
         broken = found[0]

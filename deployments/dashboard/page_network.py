@@ -17,6 +17,7 @@ from deployments.dashboard.shell import (
 from flows.dashboard.charts import draw_network
 from flows.dashboard.entries import find_runs, run_row
 from flows.dashboard.network import Network, Replayer, look, replayer_of
+from sim_core.errors import UserError
 
 MOST_REPLAYERS = 8
 LEGEND = (
@@ -73,8 +74,6 @@ def _choose_step(key: str, steps: int) -> int:
 @st.cache_resource(show_spinner=False, max_entries=MOST_REPLAYERS)
 def _replayer(key: str, name: str) -> Replayer:
     """Return what steps through a run; raises an error of ours where that cannot be."""
-    from sim_core.errors import UserError
-
     answer = view().ask(("replayer", key), lambda ledger: replayer_of(ledger, key, [name]))
     if answer.value is None:
         raise UserError(answer.trouble or "this run cannot be computed again")

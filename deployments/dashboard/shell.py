@@ -99,7 +99,7 @@ def live(body: Callable[[], None]) -> None:
 def shown(answer: Answer[T]) -> T | None:
     """Return what there is to show, after saying what is wrong with it."""
     if answer.trouble is not None and answer.value is None:
-        st.error(f"This cannot be read now: {plain(answer.trouble)}", icon=":material/cloud_off:")
+        st.error(f"This cannot be shown: {plain(answer.trouble)}", icon=":material/error:")
     elif answer.trouble is not None and answer.read_at is not None:
         age = age_in_words(time.time() - answer.read_at)
         st.warning(

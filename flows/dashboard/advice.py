@@ -20,6 +20,8 @@ from tasks.resource_history import FILE, TIME
 MOST_EXPERIMENTS = 50
 """The latest, of which what their last command noted is read."""
 MEGABYTE = 2**20
+CPU_SECONDS = 0.1
+"""Without a time of its own psutil compares with the last call of the same thread: often there is none."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ class Machine:
     """What this machine has and uses now."""
 
     cpu_percent: float
-    """Of all processors since it was asked before."""
+    """Of all processors, over a tenth of a second."""
     memory_percent: float
     memory_mb: float
     disk_free_mb: float
@@ -165,7 +167,7 @@ def machine_now(folder: Path) -> Machine:
     memory = psutil.virtual_memory()
     place = next((each for each in (folder, *folder.parents) if each.exists()), Path("/"))
     return Machine(
-        psutil.cpu_percent(),
+        psutil.cpu_percent(CPU_SECONDS),
         memory.percent,
         (memory.total - memory.available) / MEGABYTE,
         psutil.disk_usage(str(place)).free / MEGABYTE,
