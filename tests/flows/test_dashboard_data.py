@@ -48,6 +48,7 @@ NAME = "shown"
 SWEEP = (
     f"experiment.name={NAME}", "simulation.nodes=12", "simulation.steps=30",
     "experiment.replicates=3", "ledger.detail=all", "adversary=poisoner", "topology=small_world",
+    "dissemination=push_pull",
     "+points.few=['adversary.share=0.1','consensus.vote_deadline=3']",
     "+points.many=['adversary.share=0.4','consensus.vote_deadline=3']",
     "+points.few_late=['adversary.share=0.1','consensus.vote_deadline=6']",
@@ -175,6 +176,17 @@ def test_rows_blocks_and_proposals_are_those_of_the_run(ledger: Ledger, folder: 
     late = proposals(ledger, run, Filter(first_step=10, last_step=20)).table
     assert late["step"].between(10, 20).all()
     assert proposals(ledger, run, Filter(), page=1).table.empty
+
+
+def test_every_decision_is_found_however_late_it_was(ledger: Ledger, folder: Path) -> None:
+    waited = set()
+    for key in find_runs(ledger, experiment=NAME)["run_key"]:
+        run = run_row(ledger, str(key))
+        table = proposals(ledger, run, Filter()).table
+        ((n,),) = query(folder, f"SELECT count(*) FROM decision WHERE run = {run.number}")
+        assert table["decided"].notna().sum() == n
+        waited |= set((table["decided"] - table["step"]).dropna().astype(int))
+    assert max(waited) > 3, "some were late"
 
 
 def test_a_life_goes_from_the_proposal_to_the_decision(ledger: Ledger, folder: Path) -> None:
