@@ -276,6 +276,7 @@ def test_study_is_started_by_whoever_knows_the_password_and_followed(
     take("start_refused")
     page.get_by_label("Nodes", exact=True).fill("10, 20")
     start.click()
+    expect(page.get_by_role("heading", name="Started from here")).to_be_visible()
     dashboard.refresh_every(2)
     expect(page.get_by_text(re.compile(r": Completed\."))).to_be_visible(timeout=300_000)
     dashboard.grow()
