@@ -41,7 +41,7 @@ def _changes(table: pd.DataFrame) -> None:
         return
     slower = [row["name"] for row in rows if row["verdict"] == "slower"]
     if slower:
-        st.error(f"Slower than before: {', '.join(slower)}", icon=":material/trending_down:")
+        st.warning(f"Slower than before: {', '.join(slower)}", icon=":material/trending_down:")
     else:
         st.success("No case is slower than before.")
     frame = pd.DataFrame(rows)
