@@ -21,7 +21,7 @@ from tests.program import Program
 
 LONG = (
     "experiment.name=long", "simulation.nodes=60", "simulation.steps=200", "executor=inline",
-    "orchestrator=none", "tracking=off", "experiment.replicates=12", "output.plots=false",
+    "orchestrator=none", "tracking=off", "experiment.replicates=400", "output.plots=false",
     "validation.engine=sql", "checkpoint.every=5",
 )  # fmt: skip
 HOW_TO = ROOT / "docs" / "how-to" / "dashboard.md"
