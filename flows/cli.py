@@ -400,19 +400,20 @@ def profile(
 def up(
     prefect_port: Annotated[int, typer.Option(min=1, max=65_435)] = 4200,
     mlflow_port: Annotated[int, typer.Option(min=1, max=65_435)] = 5000,
+    dashboard_port: Annotated[int, typer.Option(min=1, max=65_435)] = 8501,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     debug: DebugOption = False,
 ) -> None:
-    """Start Prefect's server and worker and MLflow's server on the loopback, with all deployments.
+    """Start Prefect's server and worker, MLflow's server and the dashboard on the loopback, with all deployments.
 
     What is there already stays; a port that is taken gives way to the next free one.
     """
     del debug
-    from flows.service import MLFLOW, PREFECT
+    from flows.service import DASHBOARD, MLFLOW, PREFECT
     from flows.services import FIRST_PORTS, start_services
 
-    ports = {**FIRST_PORTS, PREFECT: prefect_port, MLFLOW: mlflow_port}
-    start_services(workspace, Console(), ports=ports)
+    asked = {PREFECT: prefect_port, MLFLOW: mlflow_port, DASHBOARD: dashboard_port}
+    start_services(workspace, Console(), ports={**FIRST_PORTS, **asked})
 
 
 @app.command()
@@ -422,6 +423,24 @@ def down(workspace: WorkspaceOption = DEFAULT_WORKSPACE, debug: DebugOption = Fa
     from flows.services import stop_services
 
     stop_services(workspace, Console())
+
+
+@app.command()
+def dashboard(
+    port: Annotated[
+        int, typer.Option(min=1, max=65_435, help="The first to try; the next free one is taken.")
+    ] = 8501,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    debug: DebugOption = False,
+) -> None:
+    """Serve the dashboard on the loopback until Ctrl-C: live experiments, network, ledger, comparisons.
+
+    `up` starts it too, beside Prefect and MLflow.
+    """
+    del debug
+    from flows.dashboard.serve import serve_dashboard
+
+    serve_dashboard(workspace, Console(), port=port)
 
 
 @app.command()

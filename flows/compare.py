@@ -80,21 +80,15 @@ def compare_experiments(
             there is nothing to compare.
     """
     with opened(folder) as (_, ledger):
-        experiments = [_read(ledger, name) for name in dict.fromkeys(names)]
-    notes = expect_one_version(experiments, across_versions=across_versions)
-    labels, records = merged(experiments)
-    settings = experiments[0].config.comparison
-    report = compare(
-        records,
-        labels,
-        Question(
-            baseline=baseline or _labelled(experiments, settings.baseline),
-            metrics=tuple(metrics) or settings.metrics,
-            alpha=alpha or settings.alpha,
-            smallest=parse_smallest(smallest_effect, settings.smallest_effect),
-        ),
+        experiments = [read_compared(ledger, name) for name in dict.fromkeys(names)]
+    report, notes = weigh(
+        experiments,
+        baseline=baseline,
+        metrics=metrics,
+        alpha=alpha,
+        smallest_effect=smallest_effect,
+        across_versions=across_versions,
     )
-    notes += _notes(experiments, report)
     show_report(report, console, title=", ".join(e.name for e in experiments), notes=notes)
     about = {"experiments": _about(experiments), "notes": notes}
     if json_file is not None:
@@ -105,6 +99,33 @@ def compare_experiments(
         write_page(folder, experiments, report, notes, html_file)
         console.print(f"report: {html_file}", highlight=False, soft_wrap=True, markup=False)
     return report
+
+
+def weigh(
+    experiments: Sequence[Compared],
+    *,
+    baseline: str | None = None,
+    metrics: Sequence[str] = (),
+    alpha: float | None = None,
+    smallest_effect: Sequence[str] = (),
+    across_versions: bool = False,
+) -> tuple[Report, list[str]]:
+    """Return what distinguishes points from a baseline, and what to know about it.
+
+    Raises:
+        UserError: as `compare_experiments`.
+    """
+    notes = expect_one_version(experiments, across_versions=across_versions)
+    labels, records = merged(experiments)
+    settings = experiments[0].config.comparison
+    question = Question(
+        baseline=baseline or _labelled(experiments, settings.baseline),
+        metrics=tuple(metrics) or settings.metrics,
+        alpha=alpha or settings.alpha,
+        smallest=parse_smallest(smallest_effect, settings.smallest_effect),
+    )
+    report = compare(records, labels, question)
+    return report, notes + _notes(experiments, report)
 
 
 def write_page(
@@ -125,7 +146,12 @@ def write_page(
         write_report(subject, file)
 
 
-def _read(ledger: Ledger, name: str) -> Compared:
+def read_compared(ledger: Ledger, name: str) -> Compared:
+    """Return an experiment with all of its runs.
+
+    Raises:
+        UserError: there is none of this name.
+    """
     experiment = find_experiment(ledger, name)
     config, _ = stored_points(experiment)
     findings = collect_findings(ledger, name, config.cost)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -195,7 +195,7 @@ def replay_run(folder: Path, start: str, console: Console) -> bool:
             )
         ((key, row),) = matching.items()
         kept_kinds(key, row["detail"])
-        spec = replace(_spec_of(ledger, key), detail=row["detail"], max_seconds=float("inf"))
+        spec = replace(spec_of(ledger, key), detail=row["detail"], max_seconds=float("inf"))
         before = row["head"]
         broken = row["state"] == "quarantined" or verify_run(ledger, row) is not None
         if broken:
@@ -221,13 +221,15 @@ def stored_plan(ledger: Ledger, experiment: Experiment) -> Plan:
     return plan_runs(config, points, [enrolled[index] for index in range(len(experiment.points))])
 
 
-def _spec_of(ledger: Ledger, run_key: str) -> RunSpec:
-    """Return a run's specification, planned anew from its experiment.
+def spec_of(ledger: Ledger, run_key: str, names: Sequence[str] = ()) -> RunSpec:
+    """Return a run's specification, planned anew from its experiment: one of `names`, or any.
 
     Raises:
         UserError: the code of the model or a data file has changed since.
     """
     for experiment in ledger.experiments():
+        if names and experiment.name not in names:
+            continue
         plan = stored_plan(ledger, experiment)
         for run in plan.runs:
             if run.spec.run_key == run_key:

@@ -24,7 +24,7 @@ from sim_core.workspace import Workspace, write_whole
 CHECKOUT = Path(__file__).resolve().parents[1]
 """Where prefect.yaml and `deployments` are."""
 RECORD = "services.json"
-PREFECT, MLFLOW, WORKER = "Prefect", "MLflow", "worker"
+PREFECT, MLFLOW, WORKER, DASHBOARD = "Prefect", "MLflow", "worker", "dashboard"
 RUNNER = "runner"
 """Carries out commands, see `flows.runner`."""
 STOP_SECONDS = 30.0

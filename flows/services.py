@@ -1,4 +1,4 @@
-"""`quorumlab up` and `down`: Prefect's server and worker, and MLflow's server, for one workspace.
+"""`quorumlab up` and `down`: Prefect's server and worker, MLflow's server, and the dashboard, for one workspace.
 
 Each is a process in a session of its own, which listens on the loopback alone and writes a log into the
 workspace. `services.json` says which there are; a process counts as ours only while one of that
@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from flows.dashboard.serve import HEALTH, dashboard_environment, dashboard_words
 from flows.environment import prefect_database, prepare_environment
 from flows.examine_services import is_free
 from flows.handover import SWITCH, socket_of
@@ -30,6 +31,7 @@ from flows.prefect_password import CLIENT, FILE, SERVER, new_password, password_
 from flows.prefect_server import create_tables
 from flows.service import (
     CHECKOUT,
+    DASHBOARD,
     GONE,
     MLFLOW,
     POLL_SECONDS,
@@ -51,7 +53,7 @@ HOST = "127.0.0.1"
 PORT = "{port}"
 """Stands for the port of a service in its words and environment."""
 POOL = "quorumlab"
-FIRST_PORTS = {PREFECT: 4200, MLFLOW: 5000, WORKER: 4280, RUNNER: 4290}
+FIRST_PORTS = {PREFECT: 4200, MLFLOW: 5000, WORKER: 4280, RUNNER: 4290, DASHBOARD: 8501}
 MOST_PORTS = 100
 """That are tried, from the first on."""
 LEASES = "prefect.server.concurrency.lease_storage.filesystem"
@@ -121,6 +123,12 @@ def _start_all(starting: Starting, console: Console) -> None:
         ],
         health="/health",
     )
+    starting.need(
+        DASHBOARD,
+        dashboard_words(HOST, PORT),
+        health=HEALTH,
+        environment=dashboard_environment(folder),
+    )
     prefect = starting.wait(PREFECT, console)
     if starting.has_begun(PREFECT):  # a worker of before reports to a server that is gone
         starting.drop(WORKER)
@@ -143,6 +151,7 @@ def _start_all(starting: Starting, console: Console) -> None:
     _start_runner(starting)
     starting.wait(MLFLOW, console)
     starting.wait(WORKER, console)
+    starting.wait(DASHBOARD, console)
     if starting.has(RUNNER):
         starting.wait(RUNNER, console)
 
@@ -217,7 +226,7 @@ class Starting:
         log = self.workspace.folder / "logs" / f"{name.lower()}.log"
 
         def begin() -> Service:
-            port = str(_free_port(self._ports[name]))
+            port = str(free_port(self._ports[name]))
             process = launch(
                 [word.replace(PORT, port) for word in words],
                 {key: value.replace(PORT, port) for key, value in environment.items()},
@@ -303,7 +312,7 @@ def _alone(workspace: Workspace) -> Iterator[None]:
         yield
 
 
-def _free_port(first: int) -> int:
+def free_port(first: int) -> int:
     """Return the first port from this one on that nobody listens on.
 
     Raises:

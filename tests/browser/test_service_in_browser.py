@@ -28,10 +28,10 @@ Picture = Callable[[str], None]
 
 def started(program: Program) -> tuple[str, str]:
     """Start the services; return the addresses that the command names, Prefect's and MLflow's."""
-    ports = ("--prefect-port", str(free_port()), "--mlflow-port", str(free_port()))
-    up = program.run("up", *ports)
+    names = ("--prefect-port", "--mlflow-port", "--dashboard-port")
+    up = program.run("up", *(word for name in names for word in (name, str(free_port()))))
     assert up.returncode == 0, up.stderr
-    assert up.stdout.count("answers") == 3, up.stdout
+    assert up.stdout.count("answers") == 5, up.stdout
     addresses = [address_of(program.workspace, name) for name in (PREFECT, MLFLOW)]
     prefect, mlflow = (str(address).removesuffix("/api") for address in addresses)
     assert prefect in up.stdout

@@ -63,12 +63,13 @@ def left_behind(program: Program) -> list[str]:
 def test_up_run_up_down(program: Program) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        words = ("up", "--prefect-port", str(port), "--mlflow-port", str(free_port()))
+        others = ("--mlflow-port", str(free_port()), "--dashboard-port", str(free_port()))
+        words = ("up", "--prefect-port", str(port), *others)
         first = program.run(*words)
     assert first.returncode == 0, first.stderr
-    assert first.stdout.count("answers") == 4
+    assert first.stdout.count("answers") == 5
     there = services(program)
-    assert set(there) == {"Prefect", "MLflow", "worker", "runner"}
+    assert set(there) == {"Prefect", "MLflow", "worker", "dashboard", "runner"}
     assert f":{port}/" not in there["Prefect"]["address"], "that port was taken"
     for entry in there.values():
         listening = psutil.Process(entry["pid"]).net_connections(kind="tcp")
@@ -96,12 +97,18 @@ def test_up_run_up_down(program: Program) -> None:
         runs = client.post(f"{api}/flow_runs/filter", json={}, headers=headers).json()
     assert [run["name"] for run in runs if run["state"]["type"] == "COMPLETED"] == ["tiny"]
 
-    for killed, begun in (("worker", {"worker"}), ("Prefect", {"Prefect", "worker", "runner"})):
+    assert httpx.get(there["dashboard"]["health"]).text == "ok"
+    restarts = (
+        ("worker", {"worker"}),
+        ("dashboard", {"dashboard"}),
+        ("Prefect", {"Prefect", "worker", "runner"}),
+    )
+    for killed, begun in restarts:
         before = pids(program)
         os.kill(before[killed], signal.SIGKILL)
         again = program.run(*words)
         assert again.returncode == 0, again.stderr
-        assert again.stdout.count("answers") == 4
+        assert again.stdout.count("answers") == 5
         after = pids(program)
         assert {name for name in after if after[name] != before[name]} == begun
 

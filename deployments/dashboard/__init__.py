@@ -1,0 +1,1 @@
+"""The dashboard: a thin layer of Streamlit over `flows.dashboard`."""

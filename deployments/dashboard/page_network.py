@@ -1,0 +1,125 @@
+"""The network of a run at any step: who is what, how far nodes are trusted, who blocks what."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from deployments.dashboard.shell import (
+    chart,
+    choose_experiment,
+    experiments,
+    shown,
+    table_of,
+    tiles,
+    told,
+    view,
+)
+from flows.dashboard.charts import draw_network
+from flows.dashboard.entries import find_runs, run_row
+from flows.dashboard.network import Network, Replayer, look, replayer_of
+from sim_core.errors import UserError
+
+MOST_REPLAYERS = 8
+LEGEND = (
+    "Colour and shape say how a node behaves, size how many signatures it blocks, and the fainter it "
+    "is, the less it is trusted."
+)
+ACTIVITY = (
+    "**active**: it proposed, supported or voted in this step. **idle**: up, and did none of it. "
+    "**anomalous**: its mean reputation is below 0.5. **failed**: down."
+)
+
+
+def show() -> None:
+    """Show the page."""
+    st.title("Network")
+    table = experiments()
+    if table is None:
+        return
+    name = choose_experiment(table)
+    key = _choose_run(name)
+    if key is None:
+        return
+    run = shown(view().ask(("run", key), lambda ledger: run_row(ledger, key)))
+    if run is None:
+        return
+    if not run.steps:
+        st.info("This run has no step yet.", icon=":material/info:")
+        return
+    step = _choose_step(key, run.steps)
+    with told(), st.spinner("computing the run up to this step"):
+        replayer = _replayer(key, name)
+        answer = view().ask(("network", key, step), lambda ledger: look(ledger, replayer, step))
+    found = None if answer is None else shown(answer)
+    if found is not None:
+        _show(found)
+
+
+def _choose_run(name: str) -> str | None:
+    found = shown(view().ask(("find", name), lambda ledger: find_runs(ledger, experiment=name)))
+    if found is None or found.empty:
+        return None
+    rows = {str(row.run_key): row for row in found.itertuples()}
+    words = {key: f"{row.point}, replicate {row.replicate}" for key, row in rows.items()}
+    return st.selectbox("Run", list(rows), format_func=words.__getitem__, key="network_run")
+
+
+def _choose_step(key: str, steps: int) -> int:
+    if steps == 1:
+        st.caption("This run has one step so far.")
+        return 0
+    return int(st.slider("Step", 0, steps - 1, steps - 1, key=f"step_{key[:12]}"))
+
+
+@st.cache_resource(show_spinner=False, max_entries=MOST_REPLAYERS)
+def _replayer(key: str, name: str) -> Replayer:
+    """Return what steps through a run; raises an error of ours where that cannot be."""
+    answer = view().ask(("replayer", key), lambda ledger: replayer_of(ledger, key, [name]))
+    if answer.value is None:
+        raise UserError(answer.trouble or "this run cannot be computed again")
+    return answer.value
+
+
+def _show(found: Network) -> None:
+    nodes = found.nodes
+    behaviours = nodes["behaviour"].value_counts()
+    activities = nodes["activity"].value_counts()
+    tiles(
+        *(
+            (word.capitalize(), f"{activities.get(word, 0)}", f"of {len(nodes)} nodes")
+            for word in ("active", "idle", "anomalous", "failed")
+        ),
+        ("Links", f"{found.all_edges:,}", ""),
+        ("Blocked signatures", f"{len(found.blocked)}", "by at least one node"),
+    )
+    st.caption(ACTIVITY)
+    told_counts = ", ".join(f"{n} {behaviour}" for behaviour, n in behaviours.items())
+    words = f"Step {found.step}: {told_counts}. {LEGEND} {found.note}"
+    chart(draw_network(found), words, key="network")
+    _say_whether_recorded(found)
+    st.subheader("Who blocks what")
+    if found.blocked.empty:
+        st.caption("No node blocks anything after this step.")
+    else:
+        share = st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1)
+        table_of(
+            found.blocked,
+            "Blocked signatures: number, proposer, how many nodes hold it, which",
+            key="blocked",
+            column_config={"share of honest nodes": share},
+        )
+    st.subheader("Nodes")
+    columns = ["node", "behaviour", "activity", "reputation", "blocks", "received"]
+    table_of(nodes[columns], "Nodes: behaviour, activity, reputation, blacklist", key="nodes")
+
+
+def _say_whether_recorded(found: Network) -> None:
+    if found.is_recorded:
+        st.caption("Computed again from the run's record; the ledger's block has the same hash.")
+    elif found.is_recorded is None:
+        st.warning("The ledger has no block of this step: nothing says that it happened like this.")
+    else:
+        st.error(
+            "The ledger's block of this step has another hash: this is not what happened. "
+            "quorumlab verify says what is wrong."
+        )
