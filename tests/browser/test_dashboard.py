@@ -28,6 +28,13 @@ LONG = (
 )  # fmt: skip
 HOW_TO = ROOT / "docs" / "how-to" / "dashboard.md"
 MOST_COLOURS = 128
+LOOKS = (
+    "desktop",
+    pytest.param("desktop_dark", marks=pytest.mark.slow),
+    pytest.param("phone", marks=pytest.mark.slow),
+    "phone_dark",
+)
+"""Each size and each theme is looked at always; the rest with the long tests."""
 Picture = Callable[[str], None]
 
 
@@ -87,7 +94,7 @@ def in_few_colours(picture: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("title", TITLES)
-@pytest.mark.parametrize("look", ["desktop", "desktop_dark", "phone", "phone_dark"])
+@pytest.mark.parametrize("look", LOOKS)
 def test_page_shows_the_workspace(
     title: str, look: str, address: str, page: Page, take: Picture
 ) -> None:
