@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from flows.examine_services import answer
+from flows.examine_services import answer, is_free
 from flows.prefect_password import CLIENT, password_of
 from sim_core.errors import Unavailable, UserError
 from sim_core.workspace import Workspace, write_whole
@@ -58,6 +58,12 @@ class Service:
         except psutil.NoSuchProcess:
             return None
         return found if is_ours else None
+
+    @property
+    def is_shut_out(self) -> bool:
+        """Whether somebody else listens on its port, with which some services live on, of no use."""
+        process = self.process
+        return process is not None and not is_free(self.port) and not _listens(process, self.port)
 
     @property
     def trouble(self) -> str | None:

@@ -256,7 +256,7 @@ class Starting:
                 service = self._there[name]
                 is_gone = service.process is None  # since it was asked, maybe
                 is_late = time.monotonic() > end
-                if is_gone and name in self._begun and not is_late:
+                if (is_gone or service.is_shut_out) and name in self._begun and not is_late:
                     stop([service])
                     if not is_free(service.port):  # another was quicker
                         self._begin(name)

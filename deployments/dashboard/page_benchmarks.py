@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import pandas as pd
 import streamlit as st
 
 from deployments.dashboard.prefect import STARTED, log_in, show_form, show_started
 from deployments.dashboard.shell import chart, live, table_of, workspace
-from flows.dashboard.benchmarks import FOLDER, changes, read_benchmarks
+from flows.benchmarks.history import FOLDER
+from flows.dashboard.benchmarks import changes, read_benchmarks
 from flows.dashboard.charts import draw_trend
 from flows.dashboard.start import BENCHMARK, BenchmarkForm
 
@@ -28,38 +27,36 @@ def show() -> None:
             icon=":material/info:",
         )
     else:
-        _changes(found.table)
+        _changes()
         _trend(found.table)
     _run()
 
 
-def _changes(table: pd.DataFrame) -> None:
+def _changes() -> None:
     st.subheader("The newest against those before")
-    rows = [asdict(change) for change in changes(table)]
-    if not rows:
-        st.caption("Each case was measured once on each machine: there is nothing before it.")
+    frame = changes(workspace().folder)
+    if frame.empty:
+        st.caption("Each suite was measured once on each machine: there is nothing before it.")
         return
-    slower = [row["name"] for row in rows if row["verdict"] == "slower"]
-    if slower:
-        st.warning(f"Slower than before: {', '.join(slower)}", icon=":material/trending_down:")
+    regressed = frame[frame["regression"]]["name"].tolist()
+    if regressed:
+        st.warning(f"Regressed: {', '.join(regressed)}", icon=":material/trending_down:")
     else:
-        st.success("No case is slower than before.")
-    frame = pd.DataFrame(rows)
+        st.success("No case has regressed.")
     table_of(
         frame,
-        "Cases: newest median, median before, change, verdict",
+        "Cases: median before, median now, change, p, verdict",
         key="changes",
         column_config={
             "change": st.column_config.NumberColumn(format="percent"),
-            "newest": st.column_config.NumberColumn(format="%.4g"),
+            "now": st.column_config.NumberColumn(format="%.4g"),
             "before": st.column_config.NumberColumn(format="%.4g"),
             "p": st.column_config.NumberColumn(format="%.2g"),
         },
     )
     st.caption(
-        "Slower or faster: the median changed by over 10 %, and p < 0.01 (Mann-Whitney, all samples "
-        "before, same machine); five samples are needed on each side. p is of one case: of many "
-        "cases some fall below 0.01 by chance."
+        "By the rule of `quorumlab benchmark`: Mann-Whitney, also at the same pace of the machine, after "
+        "Holm over the suite's cases; a regression is worse by more than 20 % as well."
     )
 
 

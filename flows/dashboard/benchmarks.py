@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,15 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-FOLDER = "benchmarks"
+from flows.benchmarks.comparing import Comparison, Difference, compare_reports
+from flows.benchmarks.history import FOLDER, MOST_REPORTS, earlier_reports, pooled
+
 MOST_FILES = 500
-MORE = 0.10
-"""Of the usual median: a change that counts."""
-DOUBT = 0.01
-"""Probability of such ranks without any change, below which it counts."""
-FEWEST_SAMPLES = 5
-RATES = ("/s", "/min")
-"""Ends of units of which more is better; of all others, such as ms/step, less is."""
+CHANGES = ("suite", "name", "unit", "before", "now", "change", "p", "verdict", "regression")
 
 
 @dataclass(frozen=True)
@@ -82,54 +77,44 @@ def _rows(report: dict[str, Any], file: Path) -> list[dict[str, Any]]:
     return rows
 
 
-@dataclass(frozen=True)
-class Change:
-    """The newest figure of a case beside those before it on the same machine."""
+def changes(folder: Path) -> pd.DataFrame:
+    """Return how the newest figures of each suite differ from those before, of the same machine.
 
-    suite: str
-    name: str
-    unit: str
-    newest: float
-    before: float
-    """Median over all samples before."""
-    change: float
-    """As a share; positive is more."""
-    p: float | None
-    verdict: str
-    """slower, faster, no change shown, too few samples"""
+    By the rule of `quorumlab benchmark` (`flows.benchmarks.comparing`); what is worse comes first.
+    Columns: suite, name, unit, before, now, change (a share), p (after Holm), verdict, regression.
 
-
-def changes(table: pd.DataFrame) -> list[Change]:
-    """Return how the newest figures differ from the earlier ones of the same case and machine.
-
-    Worse or better is a change of the median by over 10 % that ranks as different by the
-    Mann-Whitney test (Mann & Whitney 1947) with p below 0.01; five samples are needed on each side.
+    Args:
+        folder: The workspace.
     """
-    found = []
-    for (suite, name, unit, _), group in table.groupby(
-        ["suite", "name", "unit", "machine"], sort=False
+    rows = []
+    for suite in sorted(
+        {file.stem.rpartition("-")[0] for file in (folder / FOLDER).glob("*.json")}
     ):
-        if len(group) < 2:
-            continue
-        *before, newest = group.sort_values("at")["samples"]
-        earlier = [value for samples in before for value in samples]
-        found.append(_change(str(suite), str(name), str(unit), newest, earlier))
-    order = {"slower": 0, "faster": 1}
-    return sorted(found, key=lambda each: order.get(each.verdict, 2))
+        found = newest_against_earlier(folder, suite)
+        rows += [_row(suite, each) for each in found.differences] if found is not None else []
+    frame = pd.DataFrame(rows, columns=list(CHANGES))
+    order = frame["verdict"].map({"worse": 0, "better": 1}).fillna(2)
+    return frame.iloc[order.argsort(kind="stable")]
 
 
-def _change(
-    suite: str, name: str, unit: str, newest: Sequence[float], before: Sequence[float]
-) -> Change:
-    now, usual = float(np.median(newest)), float(np.median(before))
-    share = now / usual - 1 if usual else 0.0
-    if min(len(newest), len(before)) < FEWEST_SAMPLES:
-        return Change(suite, name, unit, now, usual, share, None, "too few samples")
-    from scipy.stats import mannwhitneyu  # 60 MB, for this page alone
+def newest_against_earlier(folder: Path, suite: str) -> Comparison | None:
+    """Return the newest figures of a suite beside the earlier ones; None where there are none."""
+    newest = earlier_reports(folder, suite, most=1)
+    if not newest:
+        return None
+    *before, now = earlier_reports(folder, suite, newest[0].machine, MOST_REPORTS + 1)
+    return compare_reports(pooled(before), now) if before else None
 
-    p = float(mannwhitneyu(newest, before).pvalue)
-    if p >= DOUBT or abs(share) <= MORE:
-        return Change(suite, name, unit, now, usual, share, p, "no change shown")
-    is_rate = unit.endswith(RATES)
-    verdict = "faster" if (share > 0) == is_rate else "slower"
-    return Change(suite, name, unit, now, usual, share, p, verdict)
+
+def _row(suite: str, found: Difference) -> dict[str, Any]:
+    return {
+        "suite": suite,
+        "name": found.name,
+        "unit": found.unit,
+        "before": found.before,
+        "now": found.now,
+        "change": None if found.ratio is None else found.ratio - 1,
+        "p": found.p_adjusted,
+        "verdict": str(found.verdict),
+        "regression": found.is_regression,
+    }

@@ -17,9 +17,10 @@ import pytest
 from pydantic import TypeAdapter
 from sqlalchemy import event
 
+from flows.benchmarks.history import FOLDER
 from flows.dashboard import charts
 from flows.dashboard.advice import advice_of, operation_table, read_summary, resource_table
-from flows.dashboard.benchmarks import FOLDER, changes, read_benchmarks
+from flows.dashboard.benchmarks import changes, read_benchmarks
 from flows.dashboard.comparing import Map, compare, comparison_table, point_table, two_factors
 from flows.dashboard.entries import (
     Filter,
@@ -447,25 +448,25 @@ def write_benchmark(folder: Path, number: int, samples: list[float], unit: str) 
 
 
 @pytest.mark.parametrize(
-    ("unit", "factor", "verdict"),
+    ("unit", "factor", "verdict", "is_regression"),
     [
-        ("ms", 1.5, "slower"),
-        ("ms/step", 0.5, "faster"),
-        ("rows/s", 0.5, "slower"),
-        ("ms", 1.05, "no change shown"),
+        ("ms", 1.5, "worse", True),
+        ("ms", 1.1, "worse", False),
+        ("ms/step", 0.5, "better", False),
+        ("rows/s", 0.5, "worse", True),
+        ("ms", 1.0, "no difference shown", False),
     ],
 )
-def test_regressions_are_changes_that_chance_does_not_explain(
-    tmp_path: Path, unit: str, factor: float, verdict: str
+def test_regressions_are_those_of_the_benchmark_command(
+    tmp_path: Path, unit: str, factor: float, verdict: str, *, is_regression: bool
 ) -> None:
     usual = list(10 + np.random.default_rng(1).normal(0, 0.2, 20))
     write_benchmark(tmp_path, 1, usual, unit)
+    assert changes(tmp_path).empty
     write_benchmark(tmp_path, 2, [factor * each for each in usual], unit)
-    (found,) = changes(read_benchmarks(tmp_path).table)
-    assert found.verdict == verdict
-    write_benchmark(tmp_path, 3, [100.0], unit)
-    (found,) = changes(read_benchmarks(tmp_path).table)
-    assert found.verdict == "too few samples"
+    (row,) = changes(tmp_path).to_dict("records")
+    assert (row["verdict"], row["regression"]) == (verdict, is_regression)
+    assert row["change"] == pytest.approx(factor - 1)
 
 
 def test_other_files_among_benchmarks_are_named(tmp_path: Path) -> None:

@@ -150,8 +150,13 @@ def test_a_record_that_cannot_be_read_is_no_reason_to_guess(tmp_path: Path) -> N
         assert "services.json cannot be read" in refused.stderr
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("http.server", "--bind", "127.0.0.1", PORT), ("tests.stubborn", PORT)],
+    ids=["ends", "lives on"],
+)
 def test_whoever_takes_the_port_first_is_not_mistaken_for_the_service(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:
     answers = iter((True,))  # what was true when it was asked is not when the service starts
     monkeypatch.setattr("flows.services.is_free", lambda port: next(answers, is_free(port)))
@@ -159,9 +164,7 @@ def test_whoever_takes_the_port_first_is_not_mistaken_for_the_service(
         Thread(target=other.serve_forever, daemon=True).start()
         try:
             starting = Starting(open_workspace(tmp_path), {MLFLOW: other.server_port})
-            starting.need(
-                MLFLOW, ["http.server", "--bind", "127.0.0.1", PORT], path="/", health="/"
-            )
+            starting.need(MLFLOW, words, path="/", health="/")
             service = starting.wait(MLFLOW, Console(file=StringIO()))
             assert service.trouble is None
             assert service.port > other.server_port
