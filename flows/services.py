@@ -274,6 +274,12 @@ class Starting:
         write_services(self.workspace, left)
 
 
+def _within(folder: Path, log: str) -> str:
+    """Return where a log is in the workspace."""
+    place = folder.expanduser().absolute()
+    return str(Path(log).relative_to(place)) if Path(log).is_relative_to(place) else log
+
+
 def stop_services(folder: Path, console: Console) -> None:
     """Stop the services of a workspace; what they have started ends with them, and can be resumed."""
     workspace = Workspace(folder.expanduser().absolute())
@@ -292,12 +298,14 @@ def show_services(folder: Path, console: Console) -> bool:
     """Print where services are and whether they answer; return whether all do."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for title in ("service", "state", "address", "process", "log"):
-        table.add_column(title, overflow="fold")
+        table.add_column(title, overflow="fold", no_wrap=title == "address")
     found = [(service, service.trouble) for service in read_services(folder)]
     for service, trouble in found:
         state = "[green]answers[/]" if trouble is None else f"[red]{escape(trouble)}[/]"
         address = service.address.removesuffix("/api")
-        table.add_row(service.name, state, address, str(service.pid), escape(service.log))
+        table.add_row(
+            service.name, state, address, str(service.pid), escape(_within(folder, service.log))
+        )
     console.print(table if found else "no services; quorumlab up starts them")
     if any(service.name == PREFECT for service, _ in found):
         console.print(f"Prefect asks for the password in {folder / FILE}", soft_wrap=True)

@@ -89,7 +89,8 @@ def _widget(question: Question, place: Any) -> Any:
         case "choices":
             return place.multiselect(title, question.options, key=key)
         case "number":
-            low, high = int(question.low or 0), int(min(question.high or 0, 2**53 - 1))
+            like = float if isinstance(question.default, float) else int
+            low, high = like(question.low or 0), like(min(question.high or 0, 2**53 - 1))
             return place.number_input(
                 title, low, high, question.default, key=key, help=words, placeholder="as it is"
             )

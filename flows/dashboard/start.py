@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from flows.forms import (
     MOST_VALUES,
     Adversary,
+    Baseline,
     Consensus,
     Detector,
     Dissemination,
@@ -32,6 +33,7 @@ from flows.forms import (
     Steps,
     Study,
     Suite,
+    Threshold,
     Topology,
 )
 from flows.service import PREFECT, address_of
@@ -73,6 +75,8 @@ class BenchmarkForm(_Form):
 
     suite: Suite = "step"
     repeat: Annotated[int, Field(ge=1, le=100)] = 5
+    threshold: Threshold = 0.2
+    baseline: Baseline | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ class Question:
             return f"Up to {MOST_VALUES} numbers from {self.low:g} to {self.high:g}, with commas between"
         if self.kind == "number" and self.high is not None and self.high < 1e15:
             return f"From {self.low:g} to {self.high:,.0f}"
-        return "Letters, digits, - and _, 64 at most" if self.kind == "text" else ""
+        return "Letters, digits, - and _" if self.kind == "text" else ""
 
 
 def questions(form: type[BaseModel]) -> list[Question]:

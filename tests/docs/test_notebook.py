@@ -23,9 +23,13 @@ nbformat.write(notebook, "executed.ipynb")
 """A process of its own: what Jupyter leaves open is no business of the other tests."""
 
 
+CHANGED = ("QUORUMLAB_", "MPLBACKEND")
+"""Variables that a notebook's reader has not, and that libraries of other tests set."""
+
+
 @each_notebook
 def test_notebook_runs(path: Path, tmp_path: Path) -> None:
-    environment = {name: v for name, v in os.environ.items() if not name.startswith("QUORUMLAB_")}
+    environment = {name: v for name, v in os.environ.items() if not name.startswith(CHANGED)}
     environment |= {
         "PYTHONPATH": str(ROOT),
         "IPYTHONDIR": str(tmp_path / "ipython"),
