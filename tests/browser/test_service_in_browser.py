@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Response, expect
 
 from flows.prefect_password import password_of
 from flows.service import MLFLOW, PREFECT, address_of
@@ -53,8 +53,11 @@ def test_from_up_over_a_form_to_the_comparison_and_down(
     expect(page.get_by_text("Sizes of the network, from 2 to 10,000.")).to_be_visible()
     fill_in(form, picture)
     wrong_values_are_refused(page, form, picture)
-    form.submit()
-    page.get_by_role("button", name="View run").last.click()
+    with page.expect_response(is_started, timeout=120_000) as answer:
+        form.submit()
+    page.goto(
+        f"{prefect}/runs/flow-run/{answer.value.json()['id']}"
+    )  # the notice with a link goes by
     watch(page, picture)
     runs, comparison = results(page, picture)
     for address in (runs, comparison):
@@ -67,6 +70,11 @@ def test_from_up_over_a_form_to_the_comparison_and_down(
     assert "stopped: " in down.stdout
     report = Path("experiments") / NAME / "report.html"
     assert (program.workspace / report).is_file()
+
+
+def is_started(answer: Response) -> bool:
+    """Return whether an answer of Prefect's says that a flow run was created."""
+    return answer.url.endswith("/create_flow_run") and answer.status == 201
 
 
 def fill_in(form: Form, picture: Picture) -> None:
