@@ -52,7 +52,7 @@ check: setup  ## format, lint, types, layers, security, documentation
 	@$(MAKE) --no-print-directory audit
 
 docs: setup  ## build the documentation as a site, into site/
-	@told=$$(NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir site 2>&1) || { echo "$$told"; exit 1; } # --quiet keeps warnings from being counted
+	@told=$$(NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file deployments/mkdocs.yml --site-dir $(CURDIR)/site 2>&1) || { echo "$$told"; exit 1; } # --quiet keeps warnings from being counted
 
 audit: setup  ## look the locked packages up among known vulnerabilities, where the network allows
 	@found=$$($(BIN)/pip-audit --disable-pip --require-hashes --requirement requirements.lock --progress-spinner off --timeout 10 2>&1); \
