@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import stat
@@ -18,10 +17,11 @@ from sim_core.config import ModelConfig
 from sim_core.config.explain import shown
 from sim_core.errors import DataError
 from sim_core.network import topology_files
+from sim_core.plugins.sources import PLUGINS, plugins_of
+from sim_core.syntax import syntax_without_docstrings
 from sim_core.traffic import data_files
 
 PACKAGE = Path(__file__).parent
-PARSE_ATTEMPTS = 100
 KEEPING = frozenset(
     [
         "agents.py",
@@ -115,6 +115,12 @@ KEEPING = frozenset(
         "optimisation/space.py",
         "optimisation/trials.py",
         "plan.py",
+        "plugins/__init__.py",
+        "plugins/loading.py",
+        "plugins/offers.py",
+        "plugins/plugin.py",
+        "plugins/schema.py",
+        "plugins/sources.py",
         "results.py",
         "sensitivity/__init__.py",
         "sensitivity/morris.py",
@@ -123,6 +129,7 @@ KEEPING = frozenset(
         "sensitivity/variance.py",
         "simulate.py",
         "stopping.py",
+        "syntax.py",
         "workspace.py",
     ]
 )
@@ -162,37 +169,6 @@ def program() -> dict[str, str]:
         "numpy": np.__version__,
         "numba": numba.__version__,
     }
-
-
-def syntax_without_docstrings(source: str) -> str:
-    """Return the dumped syntax tree of a module, docstrings left out.
-
-    >>> syntax_without_docstrings('x = 1  # one') == syntax_without_docstrings('"A"; x=1')
-    True
-    """
-    tree = _parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            node.body = [part for part in node.body if not _is_text(part)] or [ast.Pass()]
-    return ast.dump(tree)
-
-
-def _parse(source: str) -> ast.Module:
-    """Return a module's tree; Python 3.11 fails where another thread parses at the same moment."""
-    for _ in range(PARSE_ATTEMPTS):
-        try:
-            return ast.parse(source)
-        except SystemError:  # "AST constructor recursion depth mismatch": a counter is shared
-            continue
-    return ast.parse(source)
-
-
-def _is_text(node: ast.stmt) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
 
 
 @cache
@@ -245,8 +221,8 @@ def _data_hash(path: Path) -> list[str]:
 def result_relevant(config: ModelConfig) -> dict[str, Any]:
     """Return the part of a configuration that a run's rows depend on.
 
-    Without steps (a longer run has the rows of a shorter one, and more), and with the content of
-    data files in place of their folder.
+    Without steps (a longer run has the rows of a shorter one, and more), with the content of
+    data files in place of their folder, and with the code of the plug-ins that it uses.
     """
     relevant = config.model_dump(mode="json", include=set(ModelConfig.model_fields))
     del relevant["simulation"]["steps"]
@@ -254,6 +230,8 @@ def result_relevant(config: ModelConfig) -> dict[str, Any]:
     relevant["traffic"].pop("warmup_path", None)
     relevant["topology"].pop("path", None)
     relevant["data"] = data_hashes(config)
+    if plugins := plugins_of(config):
+        relevant[PLUGINS] = plugins
     return relevant
 
 

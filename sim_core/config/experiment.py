@@ -13,6 +13,7 @@ from sim_core.config.cache import CacheConfig
 from sim_core.config.comparison import ComparisonConfig
 from sim_core.config.design import DesignConfig, NoDesign
 from sim_core.config.explain import describe_validation
+from sim_core.config.intervention import InterventionConfig
 from sim_core.config.ledger import LedgerConfig, SqliteLedger
 from sim_core.config.log_settings import LoggingConfig
 from sim_core.config.model import ModelConfig
@@ -22,6 +23,10 @@ from sim_core.config.profiling import ProfilingConfig
 from sim_core.config.retention import RetentionConfig
 from sim_core.config.stopping import UntilConfig
 from sim_core.errors import ConfigurationError
+from sim_core.plugins.schema import open_to_plugins
+
+open_to_plugins(InterventionConfig, "adversary")
+open_to_plugins(ModelConfig, "traffic", "detector", "adversary")
 
 
 class ExperimentSection(Frozen):

@@ -28,6 +28,7 @@ from sim_core.ledger.blocks import (
 from sim_core.ledger.rows import Packing
 from sim_core.ledger.store import Ledger
 from sim_core.ledger.tables import BLOCKS, ENTRY_TABLES, RUNS, SUMMARIES
+from sim_core.plugins.sources import PLUGINS
 
 STEPS_AT_ONCE = 1_000
 ROWS_AT_ONCE = 1_000
@@ -134,7 +135,7 @@ def stored_config(run: Mapping[str, Any] | Any) -> ModelConfig:
     Raises:
         ValidationError: it is no configuration (any more).
     """
-    config = {key: part for key, part in run["config"].items() if key != "data"}
+    config = {key: part for key, part in run["config"].items() if key not in ("data", PLUGINS)}
     simulation = config["simulation"] | {"steps": max(1, run["steps"])}
     return _configuration(json.dumps(config | {"simulation": simulation}))
 
