@@ -20,7 +20,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
-from flows.composing import composed
+from flows.composing import composed, provide_plugins
 from flows.designs import design_points
 from flows.optimise import with_choices
 from flows.overrides import (
@@ -125,6 +125,7 @@ def _load(
 ) -> tuple[dict[str, Any], dict[str, list[str]]]:
     """Return a composed configuration as plain values, and the study's points."""
     refuse_missing_choices(overrides)
+    provide_plugins(overrides)
     with _in_words(overrides):
         values = composed(config_name, overrides)
     study = values.pop("points", None) or {}

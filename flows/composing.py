@@ -7,7 +7,7 @@ need that fifth of a second together, not each.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,10 +16,15 @@ from weakref import WeakKeyDictionary
 
 from hydra import compose
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
+
+from flows.overrides import CONF
+from sim_core.plugins import ENTRY_POINTS, offered_kinds
+from sim_core.plugins.loading import load
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,41 @@ def composed(config_name: str, overrides: Sequence[str]) -> dict[str, Any]:
     if key not in bases:
         bases[key] = _base(config_name, choices)
     return _changed(bases[key], later)
+
+
+def provide_plugins(overrides: Iterable[str]) -> None:
+    """Let Hydra find the choices of plug-ins that overrides name, with the defaults of their schema.
+
+    What has a file in `conf/` is no plug-in: as long as nothing else is named, none is looked for.
+
+    Raises:
+        ConfigurationError: a plug-in that is named cannot be used.
+    """
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        group = key.partition("@")[0]
+        if group not in ENTRY_POINTS:
+            continue
+        for name in (part.strip(" '\"") for part in value.split(",")):
+            if not (CONF / group / f"{name}.yaml").is_file() and name in offered_kinds(group):
+                config = load(group, name).plugin.config
+                needed = {
+                    n: None for n, field in config.model_fields.items() if field.is_required()
+                }
+                node = config.model_construct(**needed).model_dump(mode="json", warnings=False)
+                _store(group, name, node)
+
+
+def list_plugins() -> None:
+    """Let Hydra's own listings name the choices of all plug-ins, none of which is imported for that."""
+    for group in ENTRY_POINTS:
+        for kind in offered_kinds(group):
+            if not (CONF / group / f"{kind}.yaml").is_file():
+                _store(group, kind, {"kind": kind})
+
+
+def _store(group: str, kind: str, node: dict[str, Any]) -> None:
+    ConfigStore.instance().store(group=group, name=kind, node=node, provider="plug-in")
 
 
 def _base(config_name: str, choices: tuple[str, ...]) -> _Base:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from flows.overrides import CONF, refuse_hostile
+from flows.overrides import CONF, choices_of, refuse_hostile
 from sim_core.config import ExperimentConfig, ModelConfig, describe_validation
 from sim_core.config.design import AnyDesign, Factor, NoDesign, Range
 from sim_core.config.explain import shown
@@ -116,7 +116,7 @@ def refuse_unfit(factors: Mapping[str, Factor], *, place: str = PLACE) -> None:
                 f"{place}: {key} never changes a result, or is the same for the whole experiment"
             )
         if is_group(key) and not (isinstance(factor, list) and all(map(_is_choice, factor))):
-            names = ", ".join(path.stem for path in sorted((CONF / key).glob("*.yaml")))
+            names = ", ".join(choices_of(key))
             raise ConfigurationError(
                 f"{place}: {key} is a group and takes a list of its choices: {names}"
             )

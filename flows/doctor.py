@@ -14,6 +14,7 @@ from rich.table import Table
 
 from flows.examine_ledger import examine_ledger
 from flows.examine_machine import examine_machine, examine_program
+from flows.examine_plugins import examine_plugins
 from flows.examine_services import examine_ports, examine_service
 from flows.finding import Finding
 from flows.service import use_services
@@ -26,6 +27,7 @@ def examine(folder: Path) -> Iterator[Finding]:
     """Yield all findings about this program, this machine and a workspace."""
     workspace = Workspace(folder.expanduser().absolute())
     yield from examine_program()
+    yield from examine_plugins()
     yield from examine_machine(workspace.folder)
     use_services(workspace.folder)
     yield examine_ports()

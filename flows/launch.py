@@ -28,6 +28,7 @@ from sim_core.errors import QuorumlabError
 from sim_core.growth import check_growth
 from sim_core.ledger.stored import stored_points
 from sim_core.plan import Plan, Point, plan_runs
+from sim_core.plugins.sources import plugins_of
 from sim_core.simulate import peak_rss_mb
 from sim_core.simulated_network import SimulatedNetwork
 from sim_core.workspace import Workspace, open_workspace
@@ -149,7 +150,7 @@ def check_before_start(config: ExperimentConfig, points: Sequence[Point]) -> Pla
     limit = config.limits.max_estimated_mb
     refuse_what_does_not_fit(plan.configs, len(plan.runs), config.executor, limit)
     for run_config in plan.configs:
-        if run_config.traffic.kind != "synthetic":
+        if run_config.traffic.kind != "synthetic" or plugins_of(run_config):
             SimulatedNetwork(run_config, seed=config.experiment.seed)
     workspace = Workspace(config.workspace.expanduser().absolute())
     if workspace.has_ledger:
@@ -217,10 +218,13 @@ def hand_to_hydra(words: Sequence[str], config_name: str) -> None:
     """Let Hydra's own command line answer (--help, --cfg, --info, completion)."""
     import hydra
 
+    from flows.composing import list_plugins, provide_plugins
     from flows.overrides import CONF, refuse_config_name, refuse_hostile
 
     refuse_config_name(config_name)
     refuse_hostile(words)
+    list_plugins()
+    provide_plugins(words)
     sys.argv = ["quorumlab run", *words]
 
     @hydra.main(version_base=None, config_path=str(CONF), config_name=config_name)

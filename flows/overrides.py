@@ -15,6 +15,7 @@ from hydra.core.override_parser.types import Override, RangeSweep
 
 from sim_core.config.explain import shown
 from sim_core.errors import ConfigurationError
+from sim_core.plugins import offered_kinds
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 LONGEST_OVERRIDE = 20_000
@@ -69,12 +70,19 @@ def refuse_missing_choices(overrides: Iterable[str]) -> None:
         group, name = key.partition("@")[0], value.strip(" '\"")
         if "." in group or name == "null" or not CONFIG_NAME.fullmatch(name):
             continue
-        folder = CONF / group
-        if folder.is_dir() and not (folder / f"{name}.yaml").is_file():
-            known = " ".join(sorted(path.stem for path in folder.glob("*.yaml")))
+        if not (CONF / group).is_dir() or (CONF / group / f"{name}.yaml").is_file():
+            continue
+        if name not in (known := choices_of(group)):
             raise ConfigurationError(
-                f"{shown(override)}: could not find {name!r} in conf/{group}, which has: {known}"
+                f"{shown(override)}: could not find {name!r} in conf/{group}, which has: "
+                f"{' '.join(known)}"
             )
+
+
+def choices_of(group: str) -> list[str]:
+    """Return the choices of a group: those with a file in `conf/`, and those of installed plug-ins."""
+    files = (path.stem for path in (CONF / group).glob("*.yaml"))
+    return sorted({*files, *offered_kinds(group)})
 
 
 def refuse_endless(overrides: Sequence[Override]) -> None:

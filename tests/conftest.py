@@ -14,6 +14,7 @@ from hypothesis import settings
 
 from sim_core.checkpoint import CheckpointFolder
 from sim_core.config import ModelConfig
+from sim_core.contracts.cases import SMALL, merged
 from sim_core.identity import model_version, result_relevant, run_key
 from sim_core.ledger.store import Claim, Ledger, open_engine
 from sim_core.ledger.tables import Experiment
@@ -33,38 +34,6 @@ os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
 settings.register_profile("repeat", deadline=None, derandomize=True, database=None, max_examples=50)
 settings.register_profile("explore", deadline=None, max_examples=2_000, database=None)
 settings.load_profile("repeat")
-
-SMALL: dict[str, Any] = {
-    "simulation": {"nodes": 8, "flows_per_node": 10, "steps": 12},
-    "traffic": {
-        "kind": "synthetic",
-        "warmup_flows": 64,
-        "campaigns": [
-            {
-                "family": "port_scan",
-                "start": 2,
-                "duration": 6,
-                "node_share": 0.5,
-                "flow_share": 0.5,
-                "intensity": 3.0,
-            },
-            {"family": "exfiltration", "start": 5, "duration": 5, "flow_share": 0.4},
-        ],
-    },
-}
-
-
-def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return `base` with `changes`; a group of another kind replaces the one in the base."""
-    result = dict(base)
-    for key, value in changes.items():
-        old = result.get(key)
-        both = isinstance(old, dict) and isinstance(value, dict)
-        if both and value.get("kind", old.get("kind")) == old.get("kind"):
-            result[key] = merged(old, value)
-        else:
-            result[key] = value
-    return result
 
 
 @pytest.fixture(scope="session")

@@ -121,7 +121,9 @@ def _objection(offer: Offer, named: Any, group: _Group) -> str | None:
     is_literal = kind is not None and get_origin(kind.annotation) is Literal
     if kind is None or not is_literal or get_args(kind.annotation) != (offer.kind,):
         wanted = f'kind: Literal["{offer.kind}"] = "{offer.kind}"'
-        return f"its config {config.__name__} lacks the line {wanted}, which repeats the entry point"
+        return (
+            f"its config {config.__name__} lacks the line {wanted}, which repeats the entry point"
+        )
     if kind.default != offer.kind:
         return f"the default of {config.__name__}.kind is not {offer.kind!r}"
     if not callable(named.make):

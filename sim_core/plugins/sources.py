@@ -108,7 +108,9 @@ def libraries(dist: Any) -> dict[str, str]:
     found = {}
     for text in (dist.requires if dist is not None else None) or ():
         wanted = Requirement(text)
-        if wanted.name == "quorumlab" or (wanted.marker and not wanted.marker.evaluate({"extra": ""})):
+        if wanted.name == "quorumlab" or (
+            wanted.marker and not wanted.marker.evaluate({"extra": ""})
+        ):
             continue
         try:
             found[wanted.name] = version(wanted.name)
