@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 
 from sim_core.config import ModelConfig
 from sim_core.errors import ConfigurationError
-from sim_core.plugins.loading import Loaded, built_in, load
+from sim_core.plugins.loading import built_in, load
 from sim_core.plugins.offers import ENTRY_POINTS
 from sim_core.syntax import syntax_without_docstrings
 
@@ -33,20 +33,20 @@ def plugins_of(config: ModelConfig) -> dict[str, dict[str, Any]]:
     used = [(group, getattr(config, group)) for group in ENTRY_POINTS]
     used.append(("adversary", config.intervention.adversary))
     return {
-        f"{group}={settings.kind}": dict(identity_of(load(group, settings.kind)))
+        f"{group}={settings.kind}": identity_of(group, settings.kind)
         for group, settings in used
         if settings is not None and settings.kind not in built_in(group)
     }
 
 
 @cache
-def identity_of(loaded: Loaded) -> tuple[tuple[str, Any], ...]:
+def identity_of(group: str, kind: str) -> dict[str, Any]:
     """Return what names a plug-in's code: package, entry point, hash of sources, versions of libraries.
 
     Raises:
-        ConfigurationError: its sources cannot be read.
+        ConfigurationError: it cannot be used, or its sources cannot be read.
     """
-    offer = loaded.offer
+    offer = load(group, kind).offer
     try:
         code = code_hash(package_folder(offer.entry.module))
     except (OSError, SyntaxError, UnicodeError) as error:
@@ -54,12 +54,12 @@ def identity_of(loaded: Loaded) -> tuple[tuple[str, Any], ...]:
             f"{offer}: its sources cannot be read, so that its runs could have no key: {error}. "
             "Install it as files, not as an archive"
         ) from error
-    return (
-        ("distribution", offer.distribution),
-        ("entry_point", offer.entry.value),
-        ("code", code),
-        ("libraries", libraries(offer.entry.dist)),
-    )
+    return {
+        "distribution": offer.distribution,
+        "entry_point": offer.entry.value,
+        "code": code,
+        "libraries": libraries(offer.entry.dist),
+    }
 
 
 def package_folder(module: str) -> Path:
