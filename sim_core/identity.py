@@ -17,7 +17,8 @@ from sim_core.config import ModelConfig
 from sim_core.config.explain import shown
 from sim_core.errors import DataError
 from sim_core.network import topology_files
-from sim_core.plugins.sources import PLUGINS, plugins_of
+from sim_core.plugins.sources import plugins_of
+from sim_core.plugins.stored import PLUGINS
 from sim_core.syntax import syntax_without_docstrings
 from sim_core.traffic import data_files
 
@@ -130,6 +131,7 @@ KEEPING = frozenset(
         "plugins/plugin.py",
         "plugins/schema.py",
         "plugins/sources.py",
+        "plugins/stored.py",
         "results.py",
         "sensitivity/__init__.py",
         "sensitivity/morris.py",

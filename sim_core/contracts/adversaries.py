@@ -25,7 +25,8 @@ def _adversary(case: Case) -> Adversary:
 def _some(case: Case, **settings: Any) -> dict[str, Any]:
     """Return the adversary's settings, with others of it if there can be liars at all."""
     kind = case.settings.kind
-    return case.settings.model_dump() | ({} if kind == "none" else settings)
+    found: dict[str, Any] = case.settings.model_dump()
+    return found if kind == "none" else found | settings
 
 
 @st.composite
@@ -47,7 +48,8 @@ def _choose_on_their_own(case: Case, detection: dict[str, Any], min_support: int
     kept = {name: values.tobytes() for name, values in detection.items()}
     chosen = _adversary(case).supporting_flows(**detection, config=config)
     assert {name: values.tobytes() for name, values in detection.items()} == kept
-    assert (chosen.shape, chosen.dtype) == (detection["flagged"].shape, np.bool_)
+    assert chosen.shape == detection["flagged"].shape
+    assert chosen.dtype == np.bool_
     for row in range(len(chosen)):
         alone = {name: values[row : row + 1] for name, values in detection.items()}
         one = _adversary(case).supporting_flows(**alone, config=config)
@@ -79,7 +81,8 @@ def _vote_on_their_own(case: Case, question: tuple[Any, dict[str, Any]], data: A
     kept = [opinion.tobytes(), *(values.tobytes() for values in known.values())]
     ballots = _adversary(case).ballots(opinion, **known)
     assert [opinion.tobytes(), *(values.tobytes() for values in known.values())] == kept
-    assert (ballots.shape, ballots.dtype) == (opinion.shape, np.uint8)
+    assert ballots.shape == opinion.shape
+    assert ballots.dtype == np.uint8
     assert set(ballots.tolist()) <= set(Ballot)
     order = np.array(data.draw(st.permutations(range(len(opinion)))), dtype=np.int64)
     moved = {name: values[order] for name, values in known.items()}
@@ -93,7 +96,10 @@ def check_each_ballot_follows_from_its_own_question_alone(case: Case) -> None:
 
 def check_everyone_but_the_metrics_is_blind_to_the_truth(case: Case) -> None:
     """The same flows under other labels are flagged, proposed, voted and decided alike."""
-    changes = {"adversary": _some(case, share=0.4, count=None), "simulation": {"steps": 15}}
+    changes: dict[str, Any] = {
+        "adversary": _some(case, share=0.4, count=None),
+        "simulation": {"steps": 15},
+    }
     seeing, fooled = (case.network(**changes) for _ in range(2))
     draw = fooled.traffic.draw
 

@@ -35,7 +35,7 @@ CHECKS: dict[str, tuple[Check, ...]] = {
 def checks_of(case: Case, name: str) -> Iterator[Any]:
     """Yield each check of a case as a parameter of a test, without arguments of its own."""
     for check in CHECKS[case.group]:
-        title = check.__name__.removeprefix("check_")  # type: ignore[attr-defined]
+        title = check.__name__.removeprefix("check_")
         yield pytest.param(partial(check, case), id=f"{name}-{title}")
 
 

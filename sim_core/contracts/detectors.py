@@ -54,7 +54,8 @@ def check_shapes_and_types(case: Case) -> None:
         assert state
         assert all(len(values) == n_nodes for values in state.values())
         score = detector.score(state, normal(1, n_nodes, 6, 5))
-        assert (score.shape, score.dtype) == ((n_nodes, 6), np.float32)
+        assert score.shape == (n_nodes, 6)
+        assert score.dtype == np.float32
         before = {k: (v, v.shape, v.dtype) for k, v in state.items()}
         detector.learn(state, normal(2, n_nodes, 6, 5), np.ones((n_nodes, 6), dtype=bool))
         assert state.keys() == before.keys()

@@ -28,9 +28,12 @@ def check_shapes_and_types(case: Case) -> None:
     n_features = len(traffic.feature_names)
     assert len(set(traffic.feature_names)) == n_features > 0
     flows = traffic.draw(3)
-    assert (flows.x.shape, flows.x.dtype) == ((N_NODES, N_FLOWS, n_features), np.float32)
-    assert (flows.y.shape, flows.y.dtype) == ((N_NODES, N_FLOWS), np.int16)
-    assert (flows.origin.shape, flows.origin.dtype) == ((N_NODES, N_FLOWS), np.int32)
+    assert flows.x.shape == (N_NODES, N_FLOWS, n_features)
+    assert flows.x.dtype == np.float32
+    assert flows.y.shape == (N_NODES, N_FLOWS)
+    assert flows.y.dtype == np.int16
+    assert flows.origin.shape == (N_NODES, N_FLOWS)
+    assert flows.origin.dtype == np.int32
     warmup = traffic.warmup()
     assert warmup.dtype == np.float32
     assert warmup.shape[0] in (1, N_NODES)

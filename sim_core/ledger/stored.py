@@ -18,6 +18,7 @@ from sim_core.errors import ConfigurationError, LedgerFailed
 from sim_core.ledger.blocks import KEPT
 from sim_core.ledger.tables import Experiment
 from sim_core.plan import Label, Point
+from sim_core.plugins.stored import demand_plugins
 
 ADVICE = (
     "Something else than this program has changed it: put ledger.db back from a copy, or choose "
@@ -147,6 +148,7 @@ def stored_points(experiment: Experiment) -> tuple[ExperimentConfig, list[Point]
 
     Raises:
         LedgerFailed: what is stored is no configuration (any more).
+        ConfigurationError: a plug-in that it names is not installed, or cannot be used.
     """
     points = [Point(label=p["label"], settings=p["settings"]) for p in experiment.points]
     if not points:
@@ -154,6 +156,8 @@ def stored_points(experiment: Experiment) -> tuple[ExperimentConfig, list[Point]
             f"the ledger's row of experiment {experiment.name} is damaged: column points: there "
             f"are none. {ADVICE}"
         )
+    for part in (experiment.config, *(point.settings for point in points)):
+        demand_plugins(part)
     column = "config"
     try:
         config = ExperimentConfig.model_validate(experiment.config)

@@ -28,7 +28,7 @@ from sim_core.ledger.blocks import (
 from sim_core.ledger.rows import Packing
 from sim_core.ledger.store import Ledger
 from sim_core.ledger.tables import BLOCKS, ENTRY_TABLES, RUNS, SUMMARIES
-from sim_core.plugins.sources import PLUGINS
+from sim_core.plugins.stored import without_plugins
 
 STEPS_AT_ONCE = 1_000
 ROWS_AT_ONCE = 1_000
@@ -130,12 +130,14 @@ def _breaks(connection: Connection, run: Any) -> Generator[Break, None, None]:
 def stored_config(run: Mapping[str, Any] | Any) -> ModelConfig:
     """Return the configuration of a run from its row.
 
-    What is stored leaves out the horizon and names data by content: the rest is as it was.
+    What is stored leaves out the horizon and names data by content: the rest is as it was. Kinds of
+    plug-ins, which need not be installed to read a ledger, are not there.
 
     Raises:
         ValidationError: it is no configuration (any more).
     """
-    config = {key: part for key, part in run["config"].items() if key not in ("data", PLUGINS)}
+    stored = without_plugins(run["config"])
+    config = {key: part for key, part in stored.items() if key != "data"}
     simulation = config["simulation"] | {"steps": max(1, run["steps"])}
     return _configuration(json.dumps(config | {"simulation": simulation}))
 

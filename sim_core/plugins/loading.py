@@ -90,8 +90,8 @@ def use(offer: Offer) -> Loaded:
     except QuorumlabError:
         raise
     except Exception as error:  # whatever a foreign module raises
-        reason = f"it cannot be imported: {type(error).__name__}: {error}"
-        raise _refused(offer, reason) from error
+        why = f"it cannot be imported: {type(error).__name__}: {error}"
+        raise _refused(offer, why) from error
     group = _group(offer.group)
     if (reason := _objection(offer, named, group)) is not None:
         raise _refused(offer, reason)

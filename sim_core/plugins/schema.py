@@ -28,7 +28,7 @@ def open_to_plugins(model: type[BaseModel], *groups: str) -> None:
         if field.discriminator is not None:
             field.metadata.append(Discriminator(field.discriminator))  # type: ignore[arg-type]
             field.discriminator = None
-        field.metadata += [WrapValidator(_Validate(group)), SerializeAsAny()]
+        field.metadata += [WrapValidator(_Validate(group)), SerializeAsAny()]  # type: ignore[type-arg]
     model.model_rebuild(force=True)
 
 

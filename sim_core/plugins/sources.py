@@ -18,9 +18,6 @@ from sim_core.plugins.loading import built_in, load
 from sim_core.plugins.offers import ENTRY_POINTS
 from sim_core.syntax import syntax_without_docstrings
 
-PLUGINS = "plugins"
-"""Where the stored configuration of a run has them."""
-
 
 def plugins_of(config: ModelConfig) -> dict[str, dict[str, Any]]:
     """Return what the results of a configuration depend on beyond the program, by `GROUP=KIND`.

@@ -76,7 +76,9 @@ class Bursts:
             timestamp=step * STEP_MILLISECONDS + (noise % STEP_MILLISECONDS).astype(np.int64),
             source_ip=address("198.18.0.0", noise % 65_536),
             destination_ip=address("10.0.0.0", node),
-            bytes_transferred=np.rint(500 + 100 * np.abs(flows.x[rows, columns, 1])).astype(np.int64),
+            bytes_transferred=np.rint(500 + 100 * np.abs(flows.x[rows, columns, 1])).astype(
+                np.int64
+            ),
             protocol=self.protocols[flows.origin[rows, columns]],
         )
 
