@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugins.installed import CHECKOUT, EXAMPLE, Installed
+from tests.plugins.installed import EXAMPLE, Installed
 from tests.program import Program
 
 collect_ignore = ["example_package"]
@@ -38,7 +37,3 @@ def users(installed: Installed, tmp_path: Path) -> Iterator[Program]:
     made = Program(tmp_path, {"PYTHONPATH": installed.path, "PYTHONDONTWRITEBYTECODE": "1"})
     yield made
     made.stop_all()
-
-
-assert (CHECKOUT / "sim_core").is_dir()
-assert os.pathsep not in str(CHECKOUT)

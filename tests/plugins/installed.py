@@ -38,9 +38,7 @@ class Installed:
         info = self.folder / f"{module}-1.0.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(
-            f"[quorumlab.{group}]\n{kind} = {module}:PLUGIN\n"
-        )
+        (info / "entry_points.txt").write_text(f"[quorumlab.{group}]\n{kind} = {module}:PLUGIN\n")
 
     def change(self, file: str, old: str, new: str) -> None:
         """Change the code of the example package."""
