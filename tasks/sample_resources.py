@@ -21,6 +21,7 @@ MEGABYTE = 1e6
 BUSY = "system/cpu_utilization_percentage"
 OURS = "system/process_tree_cpu_percentage"
 OTHERS = "system/other_programs_cpu_percentage"
+DRIVER = "system/driver_rss_megabytes"
 LONGEST_SAMPLE_SECONDS = 5.0
 """Whoever asks a service that is gone is left behind."""
 SHORTEST_RATE_SECONDS = 0.05
@@ -151,7 +152,7 @@ class ProcessTree:
         rss = [_rss(process) / MEGABYTE for process in processes]
         figures = {
             "system/process_tree_rss_megabytes": sum(rss),
-            "system/driver_rss_megabytes": rss[0],
+            DRIVER: rss[0],
             "system/workers_rss_megabytes": sum(rss[1:]),
             "system/process_tree_processes": float(len(processes)),
             "system/process_tree_threads": float(sum(map(_threads, processes))),

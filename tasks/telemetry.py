@@ -24,7 +24,7 @@ from sim_core.simulate import Segment
 from tasks.alerts import Alerts, channels
 from tasks.issues import SEVERITIES, Issue, Look, find_issues
 from tasks.prometheus import Figures, push, push_gateway, registry
-from tasks.sample_resources import OTHERS, ResourceSample, ResourceSampler
+from tasks.sample_resources import DRIVER, OTHERS, ResourceSample, ResourceSampler
 from tasks.traces import Traces, Value, open_traces
 
 LOG = logging.getLogger("quorumlab.telemetry")
@@ -266,7 +266,7 @@ class Telemetry:
                 at=self._clock(),
                 cpu_of_others=fmean(others) if others else None,
                 memory=newest["system/system_memory_usage_percentage"],
-                driver_mb=newest["system/driver_rss_megabytes"],
+                driver_mb=newest[DRIVER] - samples[0].values[DRIVER],
                 tree_mb=newest["system/process_tree_rss_megabytes"],
                 operations=self.operations.figures(),
                 node_steps=self.node_steps,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pandas as pd
 import psutil
 import pytest
@@ -266,9 +267,11 @@ def test_a_quiet_experiment_raises_nothing(tmp_path: Path) -> None:
         if steps == 10:
             watcher.is_told.wait(5.0)  # for what must not come: a dozen looks
 
-    watcher = run(tmp_path, *WATCHFUL, at_step=linger)
+    held_before = np.ones(100_000_000)  # 800 MB of whoever calls the experiment
+    watcher = run(tmp_path, *WATCHFUL, "alerts.driver_mb=800", at_step=linger)
     assert watcher.told == []
     assert summary(tmp_path)["issues"] == []
+    assert held_before.all()
 
 
 def await_word(watcher: Watcher) -> None:
