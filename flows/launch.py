@@ -101,7 +101,8 @@ def warm_up(config: ExperimentConfig, plan: Plan, *, execute: bool = True) -> No
 
     def prepare() -> None:
         executor = worth_starting(config.executor, plan.most_nodes)
-        if execute and executor.kind in ON_RAY:
+        on_ray = execute and executor.kind in ON_RAY
+        if on_ray:
             from tasks.ray_start import start_ray
 
             with contextlib.suppress(
@@ -110,10 +111,13 @@ def warm_up(config: ExperimentConfig, plan: Plan, *, execute: bool = True) -> No
                 start_ray(executor)
         for library in _needed_later(config):
             importlib.import_module(library)
-        threading.Event().wait()  # Ray ends with the thread that started it
+        if on_ray:
+            from tasks.ray_start import ENDED
+
+            ENDED.wait()  # Ray ends with the thread that started it
 
     if not _all_reused(config, plan):
-        threading.Thread(target=prepare, daemon=True).start()
+        threading.Thread(target=prepare, name="warm-up", daemon=True).start()
 
 
 def _needed_later(config: ExperimentConfig) -> list[str]:
