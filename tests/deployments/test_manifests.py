@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 import yaml
 
-from flows.environment import QUIET
+from flows.environment import MLFLOW, QUIET
 from flows.services import LEASES
 from tests.deployments.composed import image_settings, read_settings
 from tests.deployments.manifests import (
@@ -272,7 +272,7 @@ def test_image_is_made_of_what_there_is_and_runs_as_nobody() -> None:
             assert (ROOT / source).exists()
             assert f"!{source}" in ignored
     assert re.findall(r"^USER (\d+)", text, re.MULTILINE) == ["10001"]
-    assert QUIET.items() <= image_settings()[0].items()
+    assert (QUIET | MLFLOW).items() <= image_settings()[0].items()
 
 
 @pytest.mark.parametrize("name", ["cluster.yaml", "checkouts.yaml"])
