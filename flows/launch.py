@@ -109,7 +109,7 @@ def warm_up(config: ExperimentConfig, plan: Plan, *, execute: bool = True) -> No
                 QuorumlabError
             ):  # the flow tries again, and says what is wrong
                 start_ray(executor)
-        for library in _needed_later(config):
+        for library in _needed_later(config, len(plan.labels)):
             importlib.import_module(library)
         if on_ray:
             from tasks.ray_start import ENDED
@@ -120,13 +120,15 @@ def warm_up(config: ExperimentConfig, plan: Plan, *, execute: bool = True) -> No
         threading.Thread(target=prepare, name="warm-up", daemon=True).start()
 
 
-def _needed_later(config: ExperimentConfig) -> list[str]:
+def _needed_later(config: ExperimentConfig, n_points: int) -> list[str]:
     """Return the libraries that are needed when runs have ended, the first of them first."""
     needed = []
     if config.validation.mode != "off" and config.validation.engine == "great_expectations":
         needed.append("great_expectations")
     if config.output.tables:
         needed += ["pandas", "pyarrow.parquet", "scipy.special", "jinja2"]
+        if n_points > 1:
+            needed.append("scipy.stats")
     if config.output.plots:
         needed += ["matplotlib.figure", "matplotlib.backends.backend_agg"]
     if config.tracking.kind != "off":
