@@ -209,7 +209,9 @@ class Server:
             {"parameters": dict(parameters), "tags": ["dashboard"]},
         )
         base = os.environ.get("PREFECT_UI_URL") or self._address.removesuffix("/api")
-        return Started(str(made["id"]), str(made["name"]), f"{base.rstrip('/')}/runs/flow-run/{made['id']}")
+        return Started(
+            str(made["id"]), str(made["name"]), f"{base.rstrip('/')}/runs/flow-run/{made['id']}"
+        )
 
     def state(self, started: Started) -> str:
         """Return the name of the state that a run is in.

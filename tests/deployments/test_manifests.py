@@ -277,21 +277,31 @@ def test_prefect_is_set_as_quorumlab_up_sets_it() -> None:
 
 def test_dashboard_is_set_as_quorumlab_dashboard_sets_it() -> None:
     names = {name: option.env_var for name, option in get_config_options({}).items()}
-    words = iter(dashboard_words("127.0.0.1", "8501")[3:])
-    wanted = {names[name.removeprefix("--")]: value for name, value in zip(words, words)}
+
+    def options(words: list[str]) -> dict[str, str]:
+        pairs = zip(words[3::2], words[4::2], strict=True)
+        return {names[name.removeprefix("--")]: value for name, value in pairs}
+
+    wanted = options(dashboard_words("127.0.0.1", "8501"))
     said = read_settings(BASE / "dashboard.env")
-    words = iter(COMPOSE["services"]["dashboard"]["command"][3:])
-    said |= {names[name.removeprefix("--")]: value for name, value in zip(words, words)}
+    said |= options(COMPOSE["services"]["dashboard"]["command"])
     assert said["STREAMLIT_SERVER_ADDRESS"] == "0.0.0.0"
     found = {name: value for name, value in said.items() if name.startswith("STREAMLIT_")}
     assert found == wanted | {"STREAMLIT_SERVER_ADDRESS": "0.0.0.0"}
-    assert HEALTH == WORKLOADS["dashboard"]["spec"]["template"]["spec"]["containers"][0][
-        "livenessProbe"
-    ]["httpGet"]["path"]
-    (merged,) = (m for m in kustomization(OVERLAY)["configMapGenerator"] if m["name"] == "dashboard")
+    assert (
+        WORKLOADS["dashboard"]["spec"]["template"]["spec"]["containers"][0]["livenessProbe"][
+            "httpGet"
+        ]["path"]
+        == HEALTH
+    )
+    (merged,) = (
+        m for m in kustomization(OVERLAY)["configMapGenerator"] if m["name"] == "dashboard"
+    )
     host = next(rule for rule in merged["literals"] if "STREAMLIT_BROWSER" in rule)
     (rule,) = (
-        patch for patch in kustomization(OVERLAY)["patches"] if patch["target"]["name"] == "dashboard"
+        patch
+        for patch in kustomization(OVERLAY)["patches"]
+        if patch["target"]["name"] == "dashboard"
     )
     assert host.partition("=")[2] in rule["patch"], "the host that browsers call it by"
 
