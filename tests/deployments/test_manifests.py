@@ -16,7 +16,7 @@ import yaml
 from sqlalchemy.engine import make_url
 from streamlit.config import get_config_options
 
-from flows.dashboard.serve import HEALTH, dashboard_words
+from flows.dashboard.serve import HEALTH, IMPATIENT, dashboard_words
 from flows.environment import QUIET
 from flows.services import LEASES
 from tests.deployments.composed import image_settings, read_settings
@@ -287,6 +287,7 @@ def test_dashboard_is_set_as_quorumlab_dashboard_sets_it() -> None:
     said |= options(COMPOSE["services"]["dashboard"]["command"])
     assert said["STREAMLIT_SERVER_ADDRESS"] == "0.0.0.0"
     found = {name: value for name, value in said.items() if name.startswith("STREAMLIT_")}
+    assert IMPATIENT.items() <= said.items()
     assert found == wanted | {"STREAMLIT_SERVER_ADDRESS": "0.0.0.0"}
     assert (
         WORKLOADS["dashboard"]["spec"]["template"]["spec"]["containers"][0]["livenessProbe"][

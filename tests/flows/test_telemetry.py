@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sqlite3
+import subprocess
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -351,6 +352,11 @@ def test_a_leak_is_found(tmp_path: Path) -> None:
     assert "leak" in kinds_in(summary(tmp_path))
 
 
+def stopped_children(program: subprocess.Popen[str]) -> list[psutil.Process]:
+    children = psutil.Process(program.pid).children(recursive=True)
+    return [child for child in children if child.status() == psutil.STATUS_STOPPED]
+
+
 def test_a_worker_that_stands_still_is_found_and_told_to_people(
     tmp_path: Path, receiver: Receiver, request: pytest.FixtureRequest
 ) -> None:
@@ -366,12 +372,10 @@ def test_a_worker_that_stands_still_is_found_and_told_to_people(
         "run", *SMALL, *WATCHFUL, "alerts.stalled_seconds=2", "executor=processes",
         "executor.num_cpus=1", "orchestrator=none",
     )  # fmt: skip
+    program.wait_for(begun, (tmp_path / "stopped").exists)  # on a busy machine it idles before too
     program.wait_for(begun, lambda: any(b"no step for" in body for body in receiver.bodies))
-    stopped = [
-        child
-        for child in psutil.Process(begun.pid).children(recursive=True)
-        if child.status() == psutil.STATUS_STOPPED
-    ]
+    program.wait_for(begun, lambda: bool(stopped_children(begun)))
+    stopped = stopped_children(begun)
     assert len(stopped) == 1
     found = live_issues(program.workspace / "experiments/seen")
     assert [each.issue.kind for each in found] == ["stalled"], "seen while it is at work"
