@@ -198,6 +198,8 @@ def test_network_lets_through_what_is_needed_and_nothing_else() -> None:
         for policy in policies.values():
             mine = [n for n, has in labels.items() if selects(policy["spec"]["podSelector"], has)]
             assert mine, policy["metadata"]["name"]
+            kinds = {kind.lower() for kind in policy["spec"]["policyTypes"]}
+            assert {"egress", "ingress"} & set(policy["spec"]) == kinds, "others do not count"
             for rule in policy["spec"].get(direction, []):
                 theirs = [
                     name
