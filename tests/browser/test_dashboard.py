@@ -46,9 +46,12 @@ def shown(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     program = Program(tmp_path_factory.mktemp("dashboard"))
     done = program.run("run", *EXPERIMENT)
     assert done.returncode == 0, done.stderr
-    for _ in range(2):
-        done = program.run("benchmark", *BENCHMARK)
-        assert done.returncode == 0, done.stderr
+    done = program.run("benchmark", *BENCHMARK)
+    assert done.returncode == 0, done.stderr
+    (newest,) = (program.workspace / "benchmarks").iterdir()
+    before = newest.with_name("run-20260101-000000.json")  # the same figures, measured before
+    before.write_bytes(newest.read_bytes())
+    os.utime(before, (newest.stat().st_mtime - 86_400,) * 2)
     yield program
     program.stop_all()
 
