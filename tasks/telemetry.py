@@ -59,9 +59,7 @@ class Telemetry:
         folder: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Measure nothing yet; `tell` shows an issue to whoever follows the experiment.
-
-        `folder` is where others see samples and issues while it is at work; None: nowhere.
+        """Measure nothing yet; `tell` shows an issue to whoever follows, `folder` is where others see all.
 
         Raises:
             ConfigurationError: the environment names no address of the web for alerts.
@@ -115,16 +113,12 @@ class Telemetry:
         if not self._monitoring.enabled:
             yield None
             return
-        every = self._monitoring.every_seconds
-        with (
-            self._live as live,
-            ResourceSampler(every, more=self._figures_beside, keep=live.sample) as sampler,
-        ):
+        every, live = self._monitoring.every_seconds, self._live
+        with live, ResourceSampler(every, more=self._counted, keep=live.sample) as sampler:
             self._sampler = sampler
             yield sampler
 
-    def _figures_beside(self) -> dict[str, float]:
-        """Return what is sampled besides processes and machine."""
+    def _counted(self) -> dict[str, float]:
         with self._lock:
             counts = {STEPS: float(self.steps), RUNS: float(self.runs["finished"])}
         return {**counts, **self._more()}
@@ -270,9 +264,7 @@ class Telemetry:
         oldest = look.at - self._limits.window_seconds
         self._looks = [before for before in self._looks if before.at >= oldest] + [look]
         issues = find_issues(self._looks, self._limits)
-        n_told = len(self.alerts.history)
-        self.alerts.raise_all(issues)
-        for _, issue in self.alerts.history[n_told:]:
+        for issue in self.alerts.raise_all(issues):
             self._live.issue(issue)
         return issues
 
