@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -271,7 +272,9 @@ def test_samples_are_seen_while_it_runs_and_kept_at_its_end(tmp_path: Path) -> N
 
     def look(watcher: Watcher, steps: int) -> None:
         if steps == 80:
+            end = time.monotonic() + LONGEST_SECONDS
             while len(seen_history(folder)) < 3:
+                assert time.monotonic() < end, "nothing is sampled"
                 watcher.is_told.wait(0.05)  # for the next sample
             seen.append(seen_history(folder))
 
