@@ -21,7 +21,11 @@ MEGABYTE = 1e6
 BUSY = "system/cpu_utilization_percentage"
 OURS = "system/process_tree_cpu_percentage"
 OTHERS = "system/other_programs_cpu_percentage"
+<<<<<<< HEAD
 DRIVER = "system/driver_rss_megabytes"
+=======
+STEPS, RUNS = "system/committed_steps", "system/finished_runs"
+>>>>>>> board
 LONGEST_SAMPLE_SECONDS = 5.0
 """Whoever asks a service that is gone is left behind."""
 SHORTEST_RATE_SECONDS = 0.05
@@ -53,12 +57,14 @@ class ResourceSampler:
         *,
         most_samples: int = MOST_SAMPLES,
         more: Callable[[], Mapping[str, float]] = dict,
+        keep: Callable[[ResourceSample], object] = id,
     ) -> None:
         """Take a sample every `interval_seconds`, and keep at most `most_samples`.
 
-        `more` gives figures besides those of processes and machine.
+        `more` gives figures besides those of processes and machine; `keep` is given each sample, and
+        need not do anything with it.
         """
-        self._interval, self._more = interval_seconds, more
+        self._interval, self._more, self._keep = interval_seconds, more, keep
         self._most = max(2, most_samples)
         self._stop = threading.Event()
         self._samples: list[ResourceSample] = []
@@ -103,7 +109,9 @@ class ResourceSampler:
         except (psutil.Error, OSError):
             self._counts = replace(self._counts, failed=self._counts.failed + 1)
             return  # a sample that cannot be had is no reason to stop the work that is sampled
-        self._samples.append(ResourceSample(time.time_ns() // 1_000_000, values))
+        sample = ResourceSample(time.time_ns() // 1_000_000, values)
+        self._samples.append(sample)
+        self._keep(sample)
         deepest, dropped = len(self._samples), 0
         if deepest > self._most:
             self._samples = every_other(self._samples)
