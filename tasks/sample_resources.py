@@ -21,11 +21,8 @@ MEGABYTE = 1e6
 BUSY = "system/cpu_utilization_percentage"
 OURS = "system/process_tree_cpu_percentage"
 OTHERS = "system/other_programs_cpu_percentage"
-<<<<<<< HEAD
 DRIVER = "system/driver_rss_megabytes"
-=======
 STEPS, RUNS = "system/committed_steps", "system/finished_runs"
->>>>>>> board
 LONGEST_SAMPLE_SECONDS = 5.0
 """Whoever asks a service that is gone is left behind."""
 SHORTEST_RATE_SECONDS = 0.05

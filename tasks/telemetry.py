@@ -26,11 +26,7 @@ from tasks.alerts import Alerts, channels
 from tasks.issues import SEVERITIES, Issue, Look, find_issues
 from tasks.live_history import LiveHistory
 from tasks.prometheus import Figures, push, push_gateway, registry
-<<<<<<< HEAD
-from tasks.sample_resources import DRIVER, OTHERS, ResourceSample, ResourceSampler
-=======
-from tasks.sample_resources import OTHERS, RUNS, STEPS, ResourceSample, ResourceSampler
->>>>>>> board
+from tasks.sample_resources import DRIVER, OTHERS, RUNS, STEPS, ResourceSample, ResourceSampler
 from tasks.traces import Traces, Value, open_traces
 
 LOG = logging.getLogger("quorumlab.telemetry")
