@@ -175,6 +175,36 @@ def test_step_slider_goes_back_in_time_by_the_keyboard(address: str, page: Page)
     expect(page.get_by_text("the ledger's block has the same hash")).to_be_visible()
 
 
+NOTE_STEPS = """() => {
+    window.seen = []
+    const note = () => {
+        const found = document.body.innerText.match(/^Step (\\d+): /m)
+        if (found && found[1] !== seen.at(-1)) seen.push(found[1])
+    }
+    note()
+    new MutationObserver(note).observe(document.body, {subtree: true, childList: true, characterData: true})
+}"""
+"""Notes each step that the page shows."""
+
+
+def test_a_run_goes_on_by_itself_to_its_end(address: str, page: Page) -> None:
+    dashboard = Dashboard(page, address)
+    dashboard.open("Network")
+    slider = dashboard.slider("Step")
+    expect(slider).to_have_value(str(STEPS - 1))
+    dashboard.slider("Step delay").press("Home")
+    page.evaluate(NOTE_STEPS)
+    page.get_by_role("button", name="Play").click()
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    expect(page.get_by_role("button", name="Play")).to_be_visible()
+    expect(slider).to_have_value(str(STEPS - 1))
+    shown = [int(step) for step in page.evaluate("seen")]
+    assert shown[1] == 0, "from the start"
+    assert len(shown) > STEPS / 2, "one after the other"
+    assert shown[1:] == sorted(shown[1:])
+    expect(page.get_by_text("the ledger's block has the same hash")).to_be_visible()
+
+
 def test_wrong_input_is_told_and_taken_back(address: str, page: Page, take: Picture) -> None:
     dashboard = Dashboard(page, address)
     dashboard.open("Ledger")
