@@ -134,6 +134,7 @@ class Bench:
             self.ledger.operations,
             tell=self._warn,
             sources=Sources(queues=lambda: self.queues),
+            folder=workspace.experiment(plan.name),
         )
         """What is measured while it is at work."""
         self.log: Log = logging.getLogger("quorumlab.experiment")

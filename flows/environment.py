@@ -36,6 +36,10 @@ DATABASE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 SQLITE = "sqlite+aiosqlite:///"
 TALKATIVE = "prefect.events.clients"
 """A logger that writes onto the terminal while Prefect's server is away."""
+MLFLOW = {
+    # Seven more processes, of 200 MB each, for evaluations of language models.
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+}
 RAY = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "1",
@@ -51,7 +55,7 @@ def prepare_environment(workspace: Path) -> None:
 def settings_for(workspace: Path) -> dict[str, str]:
     """Return the variables that are set where the user has not set them."""
     database = workspace.expanduser().absolute() / "prefect.db"
-    return QUIET | PREFECT | RAY | {DATABASE: f"{SQLITE}{database}"}
+    return QUIET | PREFECT | MLFLOW | RAY | {DATABASE: f"{SQLITE}{database}"}
 
 
 def workspace_folder() -> Path:

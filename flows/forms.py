@@ -53,6 +53,7 @@ Suite = Literal[
     "ray",
     "start",
     "telemetry",
+    "dashboard",
     "profiles",
 ]
 

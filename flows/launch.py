@@ -102,28 +102,34 @@ def warm_up(config: ExperimentConfig, plan: Plan, *, execute: bool = True) -> No
 
     def prepare() -> None:
         executor = worth_starting(config.executor, plan.most_nodes)
-        if execute and executor.kind in ON_RAY:
+        on_ray = execute and executor.kind in ON_RAY
+        if on_ray:
             from tasks.ray_start import start_ray
 
             with contextlib.suppress(
                 QuorumlabError
             ):  # the flow tries again, and says what is wrong
                 start_ray(executor)
-        for library in _needed_later(config):
+        for library in _needed_later(config, len(plan.labels)):
             importlib.import_module(library)
-        threading.Event().wait()  # Ray ends with the thread that started it
+        if on_ray:
+            from tasks.ray_start import ENDED
+
+            ENDED.wait()  # Ray ends with the thread that started it
 
     if not _all_reused(config, plan):
-        threading.Thread(target=prepare, daemon=True).start()
+        threading.Thread(target=prepare, name="warm-up", daemon=True).start()
 
 
-def _needed_later(config: ExperimentConfig) -> list[str]:
+def _needed_later(config: ExperimentConfig, n_points: int) -> list[str]:
     """Return the libraries that are needed when runs have ended, the first of them first."""
     needed = []
     if config.validation.mode != "off" and config.validation.engine == "great_expectations":
         needed.append("great_expectations")
     if config.output.tables:
         needed += ["pandas", "pyarrow.parquet", "scipy.special", "jinja2"]
+        if n_points > 1:
+            needed.append("scipy.stats")
     if config.output.plots:
         needed += ["matplotlib.figure", "matplotlib.backends.backend_agg"]
     if config.tracking.kind != "off":

@@ -31,6 +31,7 @@ from sim_core.plan import Point
 from sim_core.results import MAIN_METRICS, Execution, Findings, collect_findings
 from sim_core.simulate import RunSpec
 from tasks.executors import Executor, open_executor, worth_starting
+from tasks.live_history import FILES
 from tasks.logs.context import TOLD
 from tasks.made_files import RECORD, MadeFiles
 from tasks.occupancy import Occupancy
@@ -259,7 +260,8 @@ def files_to_publish(folder: Path) -> list[Path]:
     """Return the files of an experiment, and the folder of its profiles, each of which has the same names."""
     profiles = folder / PROFILES
     files = (path for path in folder.rglob("*") if path.is_file() and path.name != RECORD)
-    return [*sorted(path for path in files if profiles not in path.parents), profiles]
+    ours = (path for path in files if not path.match(FILES))  # what another command has at work
+    return [*sorted(path for path in ours if profiles not in path.parents), profiles]
 
 
 def describe_failure(outcome: Outcome) -> str:

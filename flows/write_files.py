@@ -67,6 +67,12 @@ def write_files(
 
 def keep_resources(bench: Bench) -> list[Picture]:
     """Keep what a command took that has executed something, and return it as pictures."""
+    pictures = _kept_resources(bench)
+    bench.telemetry.discard_live()
+    return pictures
+
+
+def _kept_resources(bench: Bench) -> list[Picture]:
     samples = bench.telemetry.samples
     if not (samples and bench.n_executed and bench.config.output.tables):
         return []

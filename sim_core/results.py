@@ -15,7 +15,7 @@ from sim_core.config import CostConfig
 from sim_core.ledger.blocks import METRIC_VALUES
 from sim_core.ledger.store import Ledger
 from sim_core.ledger.tables import ENTRY_TABLES
-from sim_core.metrics import Metrics, derived_ratios
+from sim_core.metrics import Metrics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -261,14 +261,15 @@ def steps_frame(ledger: Ledger, records: Sequence[RunRecord]) -> pd.DataFrame:
 
     table = ENTRY_TABLES["metrics"]
     numbers = [record.number for record in records]
-    rows: list[Any] = []
+    rows: list[tuple[Any, ...]] = []
     with ledger.reading() as connection:
         for start in range(0, len(numbers), 500):
-            rows += connection.execute(
+            found = connection.execute(
                 select(table)
                 .where(table.c.run.in_(numbers[start : start + 500]))
                 .order_by(table.c.run, table.c.step)
-            ).all()
+            )
+            rows += map(tuple, found)  # pandas takes an age over rows of SQLAlchemy
     frame = pd.DataFrame(rows, columns=[column.name for column in table.columns])
     frame = frame.astype(dict.fromkeys(METRIC_VALUES, "float64"))
     who = pd.DataFrame(
@@ -286,16 +287,23 @@ def steps_frame(ledger: Ledger, records: Sequence[RunRecord]) -> pd.DataFrame:
     )
     frame = who.merge(frame, on="run", how="inner")
     frame = frame[frame["step"] < frame["horizon"]].drop(columns=["run", "horizon"])
-    ratios = pd.DataFrame(
-        [derived_ratios({name: row[name] for name in _COUNTS}) for row in frame.to_dict("records")],
-        columns=list(derived_ratios(dict.fromkeys(_COUNTS, 0))),
-        index=frame.index,
-        dtype="float64",
+    return frame.assign(**ratio_columns(frame)).reset_index(drop=True)
+
+
+def ratio_columns(steps: pd.DataFrame) -> dict[str, pd.Series[float]]:
+    """Return `sim_core.metrics.derived_ratios` of all rows at once; undefined values are NaN."""
+    tp, fp, tn, fn = (
+        steps[f"honest_{name}"].astype("float64") for name in ("tp", "fp", "tn", "fn")
     )
-    return pd.concat([frame, ratios], axis=1).reset_index(drop=True)
-
-
-_COUNTS = ("honest_tp", "honest_fp", "honest_tn", "honest_fn", "benign_blocked")
+    scale = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
+    ratios: dict[str, tuple[Any, Any]] = {
+        "precision": (tp, tp + fp),
+        "recall": (tp, tp + fn),
+        "f1": (2 * tp, 2 * tp + fp + fn),
+        "mcc": (tp * tn - fp * fn, np.sqrt(scale)),
+        "benign_blocked_share": (steps["benign_blocked"].astype("float64"), fp + tn),
+    }
+    return {name: above / below.where(below != 0) for name, (above, below) in ratios.items()}
 
 
 class Findings:

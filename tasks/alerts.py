@@ -151,19 +151,22 @@ class Alerts:
         self._told: dict[str, tuple[float, int]] = {}
         self._sent: deque[float] = deque()
 
-    def raise_all(self, issues: Sequence[Issue]) -> None:
-        """Tell about those issues that were not told already."""
+    def raise_all(self, issues: Sequence[Issue]) -> list[Issue]:
+        """Tell about those issues that were not told already, and return them."""
+        new = []
         for issue in issues:
             if self._is_known(issue):
                 self.counts.repeated += 1
                 continue
             self._told[issue.kind] = (self._clock(), issue.rank)
             self.history.append((self._clock(), issue))
+            new.append(issue)
             self.counts.told += 1
             LOG.warning("issue, %s: %s; %s", issue.severity, issue.text, issue.advice)
             self._tell(f"{issue.severity}: {issue.text}; {issue.advice}")
             for way in self._ways:
                 self._send(way, issue)
+        return new
 
     def report(self) -> list[dict[str, Any]]:
         """Return the issues that were told, and after how many seconds."""

@@ -38,6 +38,7 @@ class Look:
     memory: float
     """Percent of the machine's memory in use."""
     driver_mb: float
+    """That the driver holds beyond what it held when the experiment began."""
     tree_mb: float
     """Resident memory of the driver and all its workers."""
     operations: Mapping[str, OperationFigures] = field(default_factory=dict)
@@ -103,7 +104,7 @@ def _memory(looks: Sequence[Look], limits: AlertsConfig) -> Iterator[Issue]:
         text = f"{now:.0f} % of the machine's memory is in use, {fmean(before):.0f} % before"
         yield Issue("memory spike", severity, text, advice)
     if looks[-1].driver_mb >= limits.driver_mb:
-        text = f"the process that conducts the experiment holds {looks[-1].driver_mb:,.0f} MB"
+        text = f"the process that conducts the experiment has taken {looks[-1].driver_mb:,.0f} MB"
         yield Issue("driver memory", "medium", text, "split the experiment, or output.tables=false")
 
 

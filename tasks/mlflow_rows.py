@@ -45,6 +45,13 @@ PLACES = """
     JOIN tags AS replicate
         ON replicate.run_uuid = tags.run_uuid AND replicate.key = 'quorumlab.replicate'
     WHERE tags.key = 'quorumlab.experiment' AND tags.value = ?"""
+PARENT = """
+    SELECT runs.experiment_id, runs.run_uuid, coalesce(state.value, '') FROM tags
+    JOIN runs ON runs.run_uuid = tags.run_uuid AND runs.lifecycle_stage = 'active'
+    JOIN tags AS kind
+        ON kind.run_uuid = tags.run_uuid AND kind.key = 'quorumlab.kind' AND kind.value = 'experiment'
+    LEFT JOIN tags AS state ON state.run_uuid = tags.run_uuid AND state.key = 'quorumlab.state'
+    WHERE tags.key = 'quorumlab.experiment' AND tags.value = ?"""
 NewRun = tuple[Content, Sequence[Point]]
 """What a run holds, and its curves."""
 
@@ -57,6 +64,15 @@ class Place(NamedTuple):
     """Its id in MLflow."""
     point: str
     replicate: int
+
+
+class Parent(NamedTuple):
+    """The run of an experiment itself."""
+
+    experiment_id: str
+    run: str
+    """Its id in MLflow."""
+    state: str
 
 
 class RunTable:
@@ -138,6 +154,16 @@ class RunTable:
             return [
                 Place(str(number), *rest) for number, *rest in database.execute(PLACES, (name,))
             ]
+
+    def parent(self, name: str) -> Parent | None:
+        """Return the run of an experiment itself; None where it is not published.
+
+        Raises:
+            sqlite3.Error: the database cannot be read.
+        """
+        with closing(sqlite3.connect(self._path, timeout=BUSY_SECONDS)) as database:
+            found = database.execute(PARENT, (name,)).fetchone()
+        return None if found is None else Parent(str(found[0]), *found[1:])
 
 
 class _Home(NamedTuple):

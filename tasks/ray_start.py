@@ -25,6 +25,9 @@ TOKEN_FILE = Path("~/.ray/auth_token")
 """Where Ray looks for a token by itself."""
 STARTING = threading.Lock()
 """Held while Ray starts, and while it ends."""
+ENDED = threading.Event()
+"""Set while there is no Ray."""
+ENDED.set()
 
 
 def start_ray(config: ExecutorConfig) -> None:
@@ -50,6 +53,7 @@ def start_ray(config: ExecutorConfig) -> None:
             _connect(ray, config.address)
         else:
             _init_ray(ray, config)
+        ENDED.clear()
 
 
 def end_ray(ray: Any) -> None:
@@ -59,6 +63,7 @@ def end_ray(ray: Any) -> None:
         try:
             ray.shutdown()
         finally:
+            ENDED.set()
             STARTING.release()
 
     STARTING.acquire()

@@ -21,6 +21,8 @@ MEGABYTE = 1e6
 BUSY = "system/cpu_utilization_percentage"
 OURS = "system/process_tree_cpu_percentage"
 OTHERS = "system/other_programs_cpu_percentage"
+DRIVER = "system/driver_rss_megabytes"
+STEPS, RUNS = "system/committed_steps", "system/finished_runs"
 LONGEST_SAMPLE_SECONDS = 5.0
 """Whoever asks a service that is gone is left behind."""
 SHORTEST_RATE_SECONDS = 0.05
@@ -52,12 +54,14 @@ class ResourceSampler:
         *,
         most_samples: int = MOST_SAMPLES,
         more: Callable[[], Mapping[str, float]] = dict,
+        keep: Callable[[ResourceSample], object] = id,
     ) -> None:
         """Take a sample every `interval_seconds`, and keep at most `most_samples`.
 
-        `more` gives figures besides those of processes and machine.
+        `more` gives figures besides those of processes and machine; `keep` is given each sample, and
+        need not do anything with it.
         """
-        self._interval, self._more = interval_seconds, more
+        self._interval, self._more, self._keep = interval_seconds, more, keep
         self._most = max(2, most_samples)
         self._stop = threading.Event()
         self._samples: list[ResourceSample] = []
@@ -102,7 +106,9 @@ class ResourceSampler:
         except (psutil.Error, OSError):
             self._counts = replace(self._counts, failed=self._counts.failed + 1)
             return  # a sample that cannot be had is no reason to stop the work that is sampled
-        self._samples.append(ResourceSample(time.time_ns() // 1_000_000, values))
+        sample = ResourceSample(time.time_ns() // 1_000_000, values)
+        self._samples.append(sample)
+        self._keep(sample)
         deepest, dropped = len(self._samples), 0
         if deepest > self._most:
             self._samples = every_other(self._samples)
@@ -151,7 +157,7 @@ class ProcessTree:
         rss = [_rss(process) / MEGABYTE for process in processes]
         figures = {
             "system/process_tree_rss_megabytes": sum(rss),
-            "system/driver_rss_megabytes": rss[0],
+            DRIVER: rss[0],
             "system/workers_rss_megabytes": sum(rss[1:]),
             "system/process_tree_processes": float(len(processes)),
             "system/process_tree_threads": float(sum(map(_threads, processes))),

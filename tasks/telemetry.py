@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from statistics import fmean
 
 from sim_core.bounded_queue import QueueCounts
@@ -23,8 +24,9 @@ from sim_core.operations import Operations
 from sim_core.simulate import Segment
 from tasks.alerts import Alerts, channels
 from tasks.issues import SEVERITIES, Issue, Look, find_issues
+from tasks.live_history import LiveHistory
 from tasks.prometheus import Figures, push, push_gateway, registry
-from tasks.sample_resources import OTHERS, ResourceSample, ResourceSampler
+from tasks.sample_resources import DRIVER, OTHERS, RUNS, STEPS, ResourceSample, ResourceSampler
 from tasks.traces import Traces, Value, open_traces
 
 LOG = logging.getLogger("quorumlab.telemetry")
@@ -54,9 +56,10 @@ class Telemetry:
         *,
         tell: Callable[[str], None],
         sources: Sources | None = None,
+        folder: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Measure nothing yet; `tell` shows an issue to whoever follows the experiment.
+        """Measure nothing yet; `tell` shows an issue to whoever follows, `folder` is where others see all.
 
         Raises:
             ConfigurationError: the environment names no address of the web for alerts.
@@ -70,6 +73,7 @@ class Telemetry:
         self.alerts = Alerts(experiment, alerts, ways, tell=tell, clock=clock)
         self._traces: Traces = Traces()
         self._sampler: ResourceSampler | None = None
+        self._live = LiveHistory(folder)
         self._more: Callable[[], Mapping[str, float]] = dict
         self._looks: list[Look] = []
         self._seen = 0
@@ -109,9 +113,19 @@ class Telemetry:
         if not self._monitoring.enabled:
             yield None
             return
-        with ResourceSampler(self._monitoring.every_seconds, more=lambda: self._more()) as sampler:
+        every, live = self._monitoring.every_seconds, self._live
+        with live, ResourceSampler(every, more=self._counted, keep=live.sample) as sampler:
             self._sampler = sampler
             yield sampler
+
+    def _counted(self) -> dict[str, float]:
+        with self._lock:
+            counts = {STEPS: float(self.steps), RUNS: float(self.runs["finished"])}
+        return {**counts, **self._more()}
+
+    def discard_live(self) -> None:
+        """Remove what others could see until now: it is kept elsewhere."""
+        self._live.discard()
 
     @contextmanager
     def also(self, more: Callable[[], Mapping[str, float]]) -> Iterator[None]:
@@ -250,7 +264,8 @@ class Telemetry:
         oldest = look.at - self._limits.window_seconds
         self._looks = [before for before in self._looks if before.at >= oldest] + [look]
         issues = find_issues(self._looks, self._limits)
-        self.alerts.raise_all(issues)
+        for issue in self.alerts.raise_all(issues):
+            self._live.issue(issue)
         return issues
 
     def _take_look(self) -> Look | None:
@@ -266,7 +281,7 @@ class Telemetry:
                 at=self._clock(),
                 cpu_of_others=fmean(others) if others else None,
                 memory=newest["system/system_memory_usage_percentage"],
-                driver_mb=newest["system/driver_rss_megabytes"],
+                driver_mb=newest[DRIVER] - samples[0].values[DRIVER],
                 tree_mb=newest["system/process_tree_rss_megabytes"],
                 operations=self.operations.figures(),
                 node_steps=self.node_steps,

@@ -55,7 +55,12 @@ tbody th { font-weight: 400; white-space: normal; overflow-wrap: anywhere; min-w
 dl { display: grid; grid-template-columns: minmax(7rem, max-content) 1fr; gap: .3rem 1rem }
 dt { color: light-dark(#59636e, #9da7b3) } dd { margin: 0 }
 @media (max-width: 40rem) { dl { display: block } dd { margin: 0 0 .5rem } body { margin: 1rem auto } }
-@media print { :root { color-scheme: light } body { max-width: none } figure, tr { break-inside: avoid }
+@page { margin: 14mm }
+@media print { :root { color-scheme: light } body { max-width: none; margin: 0; font-size: 10pt }
+  figure, tr, dl, li { break-inside: avoid } h1, h2, h3, caption, .lead { break-after: avoid }
+  .pictures { grid-template-columns: 1fr 1fr } .pictures .plot { min-width: 0 }
+  .table, figure { overflow: visible } table { font-size: 8pt } th, td { padding: .2rem .4rem }
+  tbody th { position: static; min-width: 0; overflow-wrap: normal }
   details::details-content { content-visibility: visible; height: auto } }
 """
 

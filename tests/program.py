@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import psycopg
 
@@ -23,6 +24,17 @@ from tests.ports import free_port
 
 COMMAND = Path(sys.executable).parent / "quorumlab"
 POLL_SECONDS = 0.01
+PATIENCE_SECONDS = 180.0
+
+
+def call_prefect(url: str, method: str = "POST", **more: Any) -> httpx.Response:
+    """Return a server's answer, asked again as Prefect's client does while SQLite is at something else."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        answer = httpx.request(method, url, timeout=30, **more)
+        if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > end:
+            return answer
+        time.sleep(POLL_SECONDS)  # between two tries
 
 
 class PrefectServer:

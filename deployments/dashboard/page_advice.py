@@ -15,15 +15,9 @@ from deployments.dashboard.shell import (
     view,
     workspace,
 )
+from deployments.dashboard.telemetry import tell
 from flows.dashboard.advice import Advice, advice_of, operation_table, read_summary
 from flows.dashboard.progress import experiment_table
-
-ICONS = {
-    "critical": ":material/error:",
-    "high": ":material/error:",
-    "medium": ":material/warning:",
-    "low": ":material/info:",
-}
 
 
 def show() -> None:
@@ -50,17 +44,12 @@ def _advice() -> None:
         _show(each)
     st.caption(
         "From the services of this workspace, the states of its experiments, and what their last "
-        "commands have noted; issues of a command that is at work are told on its terminal."
+        "commands have noted, those that are at work among them."
     )
 
 
 def _show(each: Advice) -> None:
-    tell = {"critical": st.error, "high": st.error, "medium": st.warning}.get(
-        each.severity, st.info
-    )
-    tell(
-        f"**{each.severity}**, {plain(f'{each.where}: {each.what}')}", icon=ICONS.get(each.severity)
-    )
+    tell(each.severity, f"{each.where}: {each.what}")
     st.text(f"What to do: {each.advice}")
 
 

@@ -7,6 +7,7 @@ import streamlit as st
 
 from deployments.dashboard.prefect import STARTED, log_in, show_form, show_started
 from deployments.dashboard.shell import chart, live, table_of, workspace
+from deployments.dashboard.tracked import show_tendencies
 from flows.benchmarks.history import FOLDER
 from flows.dashboard.benchmarks import changes, read_benchmarks
 from flows.dashboard.charts import draw_trend
@@ -77,6 +78,7 @@ def _trend(table: pd.DataFrame) -> None:
     chart(draw_trend(case, unit), words, key="trend")
     columns = ["at", "median", "low", "high", "n", "commit", "machine"]
     table_of(case[columns].iloc[::-1], words, key="trend_table")
+    show_tendencies(suite)
 
 
 def _run() -> None:

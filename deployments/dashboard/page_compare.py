@@ -15,6 +15,7 @@ from deployments.dashboard.shell import (
     view,
     workspace,
 )
+from deployments.dashboard.tracked import show_tracked
 from flows.dashboard.charts import draw_effects, draw_map
 from flows.dashboard.comparing import (
     MOST_EXPERIMENTS,
@@ -50,6 +51,8 @@ def show() -> None:
     _intervals(found, metric)
     _map(found, metric)
     _downloads(chosen, found)
+    for name in chosen:
+        show_tracked(name)
 
 
 def _ask(names: list[str]) -> Compared | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 
-import pandas as pd
 import streamlit as st
 
 from deployments.dashboard.shell import (
@@ -22,8 +21,9 @@ from deployments.dashboard.shell import (
     view,
     workspace,
 )
-from flows.dashboard.advice import machine_now, resource_table
-from flows.dashboard.charts import draw_curves, draw_lines
+from deployments.dashboard.telemetry import show_issues, show_resources
+from flows.dashboard.advice import machine_now
+from flows.dashboard.charts import draw_curves
 from flows.dashboard.progress import (
     PAGE,
     Curves,
@@ -50,9 +50,10 @@ def show() -> None:
         return
     name = choose_experiment(table)
     live(lambda: _progress(name))
+    live(lambda: show_issues(name))
     metric = str(st.selectbox("Metric over steps", METRICS, key="live_metric"))
     live(lambda: _curves(name, metric))
-    live(lambda: _resources(name))
+    live(lambda: show_resources(name))
     st.subheader("Runs")
     live(lambda: _runs(name))
     _report(name)
@@ -135,33 +136,6 @@ def _words(found: Curves, metric: str) -> str:
     every = f", every {found.every}. step" if found.every > 1 else ""
     some = "" if found.runs == found.all_runs else f" of {found.all_runs:,} that have begun"
     return f"{words_of(metric).title}: means over {found.runs:,} runs{some}{every}. {newest}."
-
-
-def _resources(name: str) -> None:
-    st.subheader("Resources")
-    frame = resource_table(workspace().experiment(name), controls().points)
-    if frame.empty:
-        st.caption(
-            "No samples of this experiment yet: they are written when its command ends. What this "
-            "machine does now stands above."
-        )
-        return
-    frame = frame.assign(**{"time (UTC)": frame["time"].dt.tz_localize(None)})
-    left, right = st.columns(2)
-    with left:
-        columns = ["process_tree_cpu_percentage", "cpu_utilization_percentage"]
-        _lines(frame, columns, "percent", "Processor time: the experiment's (100: one), all", "cpu")
-    with right:
-        columns = ["driver_rss_megabytes", "process_tree_rss_megabytes"]
-        _lines(frame, columns, "megabytes", "Resident memory: the driver's, all processes", "rss")
-
-
-def _lines(frame: pd.DataFrame, columns: list[str], up: str, words: str, key: str) -> None:
-    known = [column for column in columns if column in frame]
-    peak = "; ".join(
-        f"{column.replace('_', ' ')} at most {frame[column].max():,.0f}" for column in known
-    )
-    chart(draw_lines(frame, "time (UTC)", known, up), f"{words}. {peak}.", key=key)
 
 
 def _runs(name: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
 from deployments.dashboard.shell import (
@@ -20,6 +22,9 @@ from flows.dashboard.network import Network, Replayer, look, replayer_of
 from sim_core.errors import UserError
 
 MOST_REPLAYERS = 8
+PLAYED, FROM_START = "played", "from_start"
+"""Which run goes on by itself; whether it has only been asked to."""
+STEP_DELAYS = (0.2, 0.5, 1.0, 2.0, 5.0)
 LEGEND = (
     "Colour and shape say how a node behaves, size how many signatures it blocks, and the fainter it "
     "is, the less it is trusted."
@@ -46,7 +51,64 @@ def show() -> None:
     if not run.steps:
         st.info("This run has no step yet.", icon=":material/info:")
         return
-    step = _choose_step(key, run.steps)
+    if run.steps == 1:
+        st.caption("This run has one step so far.")
+        _show_step(name, key, 0)
+        return
+    delay = _choose_pace(key)
+    body = partial(_step_through, name, key, run.steps)
+    st.fragment(body, run_every=delay if is_played(key) else None)()
+
+
+def is_played(key: str) -> bool:
+    """Return whether a run goes on by itself."""
+    return bool(st.session_state.get(PLAYED) == key)
+
+
+def _choose_pace(key: str) -> float:
+    """Show what lets a run go on by itself; return the seconds that each step is shown."""
+    button, pace = st.columns([1, 3], vertical_alignment="bottom")
+    word, icon = ("Pause", "pause") if is_played(key) else ("Play", "play_arrow")
+    button.button(
+        word,
+        icon=f":material/{icon}:",
+        key="play",
+        on_click=_play_or_pause,
+        args=(key,),
+        width="stretch",
+    )
+    return float(
+        pace.select_slider(
+            "Step delay",
+            STEP_DELAYS,
+            1.0,
+            format_func="{:g} s".format,
+            key="step_delay",
+            help="How long each step is shown.",
+        )
+    )
+
+
+def _play_or_pause(key: str) -> None:
+    st.session_state[PLAYED] = None if is_played(key) else key
+    st.session_state[FROM_START] = True
+
+
+def _step_through(name: str, key: str, steps: int) -> None:
+    place = f"step_{key[:12]}"
+    st.session_state.setdefault(place, steps - 1)
+    if is_played(key):
+        is_over = st.session_state[place] >= steps - 1
+        if is_over and not st.session_state.pop(FROM_START, False):
+            st.session_state[PLAYED] = None
+            st.rerun()
+        st.session_state[FROM_START] = False
+        st.session_state[place] = 0 if is_over else st.session_state[place] + 1
+    step = int(st.slider("Step", 0, steps - 1, key=place))
+    _show_step(name, key, step)
+
+
+def _show_step(name: str, key: str, step: int) -> None:
     with told(), st.spinner("computing the run up to this step"):
         replayer = _replayer(key, name)
         answer = view().ask(("network", key, step), lambda ledger: look(ledger, replayer, step))
@@ -62,13 +124,6 @@ def _choose_run(name: str) -> str | None:
     rows = {str(row.run_key): row for row in found.itertuples()}
     words = {key: f"{row.point}, replicate {row.replicate}" for key, row in rows.items()}
     return st.selectbox("Run", list(rows), format_func=words.__getitem__, key="network_run")
-
-
-def _choose_step(key: str, steps: int) -> int:
-    if steps == 1:
-        st.caption("This run has one step so far.")
-        return 0
-    return int(st.slider("Step", 0, steps - 1, steps - 1, key=f"step_{key[:12]}"))
 
 
 @st.cache_resource(show_spinner=False, max_entries=MOST_REPLAYERS)

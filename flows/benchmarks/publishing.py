@@ -24,28 +24,41 @@ def history_of(workspace: Path, suite: str, tracking: str, console: Console) -> 
 
     They are MLflow's; where it is off or away, those of the files in the workspace.
     """
-    machine = describe_machine()
     if tracking != "off":
-        from tasks.mlflow_benchmarks import published_benchmarks
-
         try:
-            published = published_benchmarks(
-                settings(workspace, tracking), suite, machine_id(machine), MOST_PAST
-            )
+            return published_history(workspace, suite, tracking)
         except Unavailable as error:
             console.print(
                 f"warning: {error}; the workspace's own files are looked at", style="yellow"
             )
-        else:
-            return [
-                Past(
-                    datetime.fromtimestamp(each.start_ms / 1e3, UTC).isoformat(),
-                    each.commit,
-                    each.medians,
-                    each.units,
-                )
-                for each in published
-            ]
+    return kept_history(workspace, suite)
+
+
+def published_history(workspace: Path, suite: str, tracking: str) -> list[Past]:
+    """Return the benchmarks of a suite on this machine that MLflow has, the oldest first.
+
+    Raises:
+        Unavailable: MLflow does not answer, or refuses.
+        ConfigurationError: no address of an MLflow server is given.
+    """
+    from tasks.mlflow_benchmarks import published_benchmarks
+
+    machine = machine_id(describe_machine())
+    published = published_benchmarks(settings(workspace, tracking), suite, machine, MOST_PAST)
+    return [
+        Past(
+            datetime.fromtimestamp(each.start_ms / 1e3, UTC).isoformat(),
+            each.commit,
+            each.medians,
+            each.units,
+        )
+        for each in published
+    ]
+
+
+def kept_history(workspace: Path, suite: str) -> list[Past]:
+    """Return the benchmarks of a suite on this machine in files of the workspace, the oldest first."""
+    machine = describe_machine()
     return [past_of(each) for each in earlier_reports(workspace, suite, machine, MOST_PAST)]
 
 

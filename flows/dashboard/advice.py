@@ -11,11 +11,11 @@ from typing import Any, cast
 import pandas as pd
 import psutil
 
+from flows.dashboard.telemetry import live_issues
 from flows.service import read_services
 from sim_core.errors import UserError
 from sim_core.workspace import Workspace
 from tasks.issues import SEVERITIES
-from tasks.resource_history import FILE, TIME
 
 MOST_EXPERIMENTS = 50
 """The latest, of which what their last command noted is read."""
@@ -45,6 +45,7 @@ def advice_of(workspace: Workspace, table: pd.DataFrame) -> list[Advice]:
     for row in table.head(MOST_EXPERIMENTS).to_dict("records"):
         found += _state(str(row["experiment"]), str(row["state"]))
         found += _summary(workspace, str(row["experiment"]))
+        found += _live(workspace, str(row["experiment"]))
     return sorted(found, key=lambda each: -_rank(each.severity))
 
 
@@ -98,6 +99,13 @@ def _summary(workspace: Workspace, name: str) -> Iterator[Advice]:
         yield Advice("low", name, what, str(utilisation["advice"]))
 
 
+def _live(workspace: Workspace, name: str) -> Iterator[Advice]:
+    """Yield what a command has noted that is at work on an experiment, or was killed."""
+    for found in live_issues(workspace.experiment(name)):
+        what = f"{found.issue.text} (at {found.at:%H:%M:%S} UTC)"
+        yield Advice(found.issue.severity, name, what, found.issue.advice)
+
+
 def _listed(found: Any) -> list[dict[str, Any]]:
     return [each for each in found or [] if isinstance(each, dict)]
 
@@ -136,19 +144,6 @@ def operation_table(summary: dict[str, Any]) -> pd.DataFrame:
 
 def _milliseconds(seconds: float | None) -> float | None:
     return None if seconds is None else round(1e3 * seconds, 3)
-
-
-def resource_table(folder: Path, most: int) -> pd.DataFrame:
-    """Return samples of an experiment's resources, evenly thinned to so many; empty without any."""
-    path = folder / FILE
-    if not path.is_file():
-        return pd.DataFrame()
-    try:
-        frame = pd.read_parquet(path)
-    except (OSError, ValueError):  # another process is about to write it anew
-        return pd.DataFrame()
-    every = max(1, -(-len(frame) // most))
-    return frame.iloc[::every].sort_values(TIME, ignore_index=True)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ START_SECONDS = 120.0
 STOP_SECONDS = 10.0
 HOST = "127.0.0.1"
 MOST_PORTS = 100
+IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
+"""With a server of MLflow that is away: a page says so, and is asked again."""
 
 
 def dashboard_words(host: str, port: str) -> list[str]:
@@ -46,7 +48,7 @@ def dashboard_words(host: str, port: str) -> list[str]:
 def dashboard_environment(folder: Path) -> dict[str, str]:
     """Return what the dashboard is told: whose workspace it shows, and where the program is."""
     path = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH", "")]))
-    return {"QUORUMLAB_WORKSPACE": str(folder), "PYTHONPATH": path}
+    return {"QUORUMLAB_WORKSPACE": str(folder), "PYTHONPATH": path, **IMPATIENT}
 
 
 def serve_dashboard(folder: Path, console: Console, *, port: int) -> None:

@@ -208,8 +208,10 @@ class Server:
             f"/deployments/{found['id']}/create_flow_run",
             {"parameters": dict(parameters), "tags": ["dashboard"]},
         )
-        base = self._address.removesuffix("/api")
-        return Started(str(made["id"]), str(made["name"]), f"{base}/runs/flow-run/{made['id']}")
+        base = os.environ.get("PREFECT_UI_URL") or self._address.removesuffix("/api")
+        return Started(
+            str(made["id"]), str(made["name"]), f"{base.rstrip('/')}/runs/flow-run/{made['id']}"
+        )
 
     def state(self, started: Started) -> str:
         """Return the name of the state that a run is in.

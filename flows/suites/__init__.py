@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from flows.benchmarks.cases import Group
 from flows.suites.choices import consensus_suite, detectors_suite
+from flows.suites.dashboard import dashboard_suite
 from flows.suites.forks import forks_suite
 from flows.suites.ledger import checkpoint_suite, ledger_suite
 from flows.suites.memory import memory_suite
@@ -32,6 +33,7 @@ SUITES: dict[str, Callable[[], list[Group]]] = {
     "ray": ray_suite,
     "start": start_suite,
     "telemetry": telemetry_suite,
+    "dashboard": dashboard_suite,
     "profiles": profiles_suite,
 }
 

@@ -39,7 +39,7 @@ class AlertsConfig(Frozen):
     memory_spike: float = Field(20.0, gt=0, le=100)
     """Points above the window's mean; twice as much is severe."""
     driver_mb: Positive = 2_000.0
-    """Resident memory of the process that conducts the experiment."""
+    """Memory that the process that conducts the experiment has taken for it, beyond what it held before."""
     growth_mb: Positive = 200.0
     """Growth of all its processes within a window, without a pause, that is called a leak."""
     response_seconds: Positive = 1.0

@@ -22,6 +22,7 @@ from flows.benchmarks.files import write_report
 from flows.benchmarks.machine import describe_machine
 from flows.benchmarks.suite_runs import Parameters, run_suite
 from flows.suites import SUITES
+from flows.suites.dashboard import dashboard_suite
 from flows.suites.orchestration import (
     orchestration_suite,
     running_program,
@@ -50,6 +51,7 @@ NAMES = {
     "start": "help tiny_cold tiny_warm make_run_warm",
     "telemetry": "sweep_200_on sweep_200_off",
     "run": "run_100x50",
+    "dashboard": "live live_resources network ledger compare benchmarks advice kept",
 }
 
 
@@ -218,6 +220,18 @@ def test_names_of_sweeps_say_how_long_they_are():
     assert {"bare_5", "sweep_5", "sweep_again_5", "prefect_ray_5"} <= set(names)
 
 
+def test_every_page_of_the_dashboard_is_measured_on_one_workspace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (group,) = dashboard_suite(("simulation.nodes=6", "simulation.steps=8"), samples=5)
+    found = measure(group, repeat=2, warmup=0, tick=lambda: None)
+    assert [result.case.name for result in found] == NAMES["dashboard"].split()
+    assert all(len(result.samples) == 2 and min(result.samples) > 0 for result in found)
+    assert found[-1].ratios["live"] > 0
+    assert list(tmp_path.iterdir()) == [], "the workspace is gone"
+
+
 def test_looking_at_the_suites_imports_no_ray():
     """Or an executor that starts Ray later in the same process would be refused by it."""
     program = (
@@ -245,6 +259,6 @@ def test_length_of_sweeps_is_no_setting_of_other_suites():
 def test_unknown_suite_names_those_that_there_are():
     with pytest.raises(
         ConfigurationError,
-        match="there are: checkpoint, consensus, detectors, forks, ledger, memory, orchestration, ",
+        match="there are: checkpoint, consensus, dashboard, detectors, forks, ledger, memory, orchestration, ",
     ):
         run_suite("stepp", repeat=1, warmup=0, console=Console(quiet=True))

@@ -13,6 +13,7 @@ import pytest
 
 from flows import cli
 from flows.benchmarks.files import write_report
+from flows.dashboard.tracked import tendencies
 from flows.suites import SUITES
 from tests.bench.figures import Drawn, document, times
 
@@ -144,6 +145,19 @@ def test_trend_of_the_history_in_mlflow_and_in_files(
     (artifact,) = client.list_artifacts(runs[0].info.run_id)
     assert artifact.path.endswith(".json")
 
+    files = list((tmp_path / "workspace" / "benchmarks").iterdir())
+    for file in files[1:]:
+        file.unlink()
+    shown = tendencies(tmp_path / "workspace", "forks")
+    assert (shown.source, shown.trouble) == ("MLflow", None)
+    cases = shown.table.set_index("case")
+    assert tuple(cases.loc["step", ["benchmarks", "tendency"]]) == (5, "degrading")
+    assert cases.loc["step", "newest"] == runs[-1].data.metrics["median/step"]
+    (tmp_path / "workspace" / "mlflow.db").unlink()
+    from_file = tendencies(tmp_path / "workspace", "forks")
+    assert from_file.source == "files"
+    assert set(from_file.table["benchmarks"]) == {1}
+
 
 def test_a_benchmark_works_while_mlflow_is_away(
     call: Any, drawn: Drawn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -157,6 +171,10 @@ def test_a_benchmark_works_while_mlflow_is_away(
     assert "warning" in err
     (kept,) = (tmp_path / "workspace" / "benchmarks").glob("*.json")
     assert json.loads(kept.read_text())["suite"] == "forks"
+    shown = tendencies(tmp_path / "workspace", "forks")
+    assert shown.source == "files"
+    assert "127.0.0.1:1" in str(shown.trouble)
+    assert set(shown.table["benchmarks"]) == {1}
 
 
 def test_whole_runs_of_sizes_by_two_processes(call: Any, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ LONG = (
     "orchestrator=none", "tracking=off", "experiment.replicates=400", "output.plots=false",
     "validation.engine=sql", "checkpoint.every=5",
 )  # fmt: skip
+BENCHMARK = ("--agents", "20,40", "--steps", "20", "--repeat", "5", "--warmup", "1")
 HOW_TO = ROOT / "docs" / "how-to" / "dashboard.md"
 MOST_COLOURS = 128
 LOOKS = (
@@ -45,11 +46,12 @@ def shown(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     program = Program(tmp_path_factory.mktemp("dashboard"))
     done = program.run("run", *EXPERIMENT)
     assert done.returncode == 0, done.stderr
-    for number in (1, 2):
-        file = program.workspace / "benchmarks" / f"checkpoint-{number}.json"
-        words = ("--suite", "checkpoint", "--repeat", "5", "--warmup", "1", "--output", str(file))
-        done = program.run("benchmark", *words)
-        assert done.returncode == 0, done.stderr
+    done = program.run("benchmark", *BENCHMARK)
+    assert done.returncode == 0, done.stderr
+    (newest,) = (program.workspace / "benchmarks").iterdir()
+    before = newest.with_name("run-20260101-000000.json")  # the same figures, measured before
+    before.write_bytes(newest.read_bytes())
+    os.utime(before, (newest.stat().st_mtime - 86_400,) * 2)
     yield program
     program.stop_all()
 
@@ -140,6 +142,7 @@ def _compare(dashboard: Dashboard) -> None:
 def _benchmarks(dashboard: Dashboard) -> None:
     expect(dashboard.page.get_by_role("heading", name="Trend")).to_be_visible()
     expect(dashboard.page.get_by_text(re.compile("medians with the middle half"))).to_be_visible()
+    expect(dashboard.page.get_by_text(re.compile("^Over MLflow's history, by the"))).to_be_visible()
 
 
 def _advice(dashboard: Dashboard) -> None:
@@ -169,6 +172,36 @@ def test_step_slider_goes_back_in_time_by_the_keyboard(address: str, page: Page)
     expect(page.get_by_text(re.compile("^Step 0: "))).to_be_visible()
     slider.press("ArrowRight")
     expect(page.get_by_text(re.compile("^Step 1: "))).to_be_visible()
+    expect(page.get_by_text("the ledger's block has the same hash")).to_be_visible()
+
+
+NOTE_STEPS = """() => {
+    window.seen = []
+    const note = () => {
+        const found = document.body.innerText.match(/^Step (\\d+): /m)
+        if (found && found[1] !== seen.at(-1)) seen.push(found[1])
+    }
+    note()
+    new MutationObserver(note).observe(document.body, {subtree: true, childList: true, characterData: true})
+}"""
+"""Notes each step that the page shows."""
+
+
+def test_a_run_goes_on_by_itself_to_its_end(address: str, page: Page) -> None:
+    dashboard = Dashboard(page, address)
+    dashboard.open("Network")
+    slider = dashboard.slider("Step")
+    expect(slider).to_have_value(str(STEPS - 1))
+    dashboard.slider("Step delay").press("Home")
+    page.evaluate(NOTE_STEPS)
+    page.get_by_role("button", name="Play").click()
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    expect(page.get_by_role("button", name="Play")).to_be_visible()
+    expect(slider).to_have_value(str(STEPS - 1))
+    shown = [int(step) for step in page.evaluate("seen")]
+    assert shown[1] == 0, "from the start"
+    assert len(shown) > STEPS / 2, "one after the other"
+    assert shown[1:] == sorted(shown[1:])
     expect(page.get_by_text("the ledger's block has the same hash")).to_be_visible()
 
 
@@ -206,11 +239,18 @@ def test_live_page_follows_an_experiment_without_reloading(
     expect(dashboard.tile("Steps per minute")).to_contain_text(re.compile(r"\d.*last \d+ s"))
     first = dashboard.tile("Steps done").inner_text()
     expect(dashboard.tile("Steps done")).not_to_have_text(first)
+    expect(dashboard.tile("Its memory")).to_contain_text(re.compile(r"[\d,]+ MB"))
+    newest = page.get_by_text(re.compile("^Newest sample: "))
+    sampled, committed = newest.inner_text(), dashboard.tile("Steps committed").inner_text()
+    expect(newest).not_to_have_text(sampled)
+    expect(dashboard.tile("Steps committed")).not_to_have_text(committed)
+    expect(page.get_by_text(re.compile("^Throughput: steps that were committed"))).to_be_visible()
     take("live_running")
     running.send_signal(signal.SIGINT)
     running.communicate(timeout=60)
     expect(dashboard.tile("State")).to_contain_text("interrupted")
     expect(dashboard.tile("Steps per minute")).to_contain_text("nobody is at work")
+    expect(dashboard.tile("Steps committed")).not_to_have_text(committed)
     assert page.evaluate("() => window.isTheSame"), "the page was loaded again"
     dashboard.open("Advice")
     expect(page.get_by_text("quorumlab resume long")).to_be_visible()

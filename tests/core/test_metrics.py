@@ -9,6 +9,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from sim_core.metrics import auroc, confusion_ratios, derived_ratios, summarise
 from sim_core.model import NetworkModel
 from sim_core.phases import ENOUGH_REFERENCES, immune_nodes
 from sim_core.recording import note_first_times
+from sim_core.results import ratio_columns
 from sim_core.state import SCORE_BINS, Signatures, State
 from sim_core.traffic import Target
 
@@ -200,6 +202,18 @@ def test_blocked_share_is_of_the_benign_flows():
     assert derived_ratios(counts)["benign_blocked_share"] == 0.2
     nothing = derived_ratios(dict.fromkeys(counts, 0))
     assert set(nothing.values()) == {None}
+
+
+COUNTED = ("honest_tp", "honest_fp", "honest_tn", "honest_fn", "benign_blocked")
+
+
+@given(st.lists(st.tuples(*[COUNTS | st.just(0)] * len(COUNTED)), min_size=1, max_size=20))
+def test_ratios_of_a_table_are_those_of_its_rows_to_the_last_bit(rows: list[tuple[int, ...]]):
+    frame = pd.DataFrame(rows, columns=COUNTED, index=range(7, 7 + len(rows)))
+    found = pd.DataFrame(ratio_columns(frame)).to_dict("records")
+    for row, ratios in zip(rows, found, strict=True):
+        expected = derived_ratios(dict(zip(COUNTED, row, strict=True)))
+        assert {k: None if math.isnan(v) else v for k, v in ratios.items()} == expected
 
 
 # --- summary ------------------------------------------------------------------------------

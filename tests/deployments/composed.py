@@ -87,7 +87,7 @@ class Composed:
             (self.folder / name).mkdir()
         return {
             "5432": str(self.postgres_port),
-            **{port: str(free_port()) for port in ("4200", "5000", "8080")},
+            **{port: str(free_port()) for port in ("4200", "5000", "8080", "8501")},
             **{f"/{name}": str(self.folder / name) for name in folders},
         }
 

@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,27 @@ ROLES = {
     "quorumlab": "LEDGER_PASSWORD",
     "prefect": "PREFECT_DATABASE_PASSWORD",
     "mlflow": "MLFLOW_DATABASE_PASSWORD",
+    "dashboard": "DASHBOARD_DATABASE_PASSWORD",
+}
+OWNERS = {name: name for name in ("quorumlab", "prefect", "mlflow")}
+"""Of databases."""
+READER = ("dashboard", "quorumlab")
+CHANGES = (
+    "DELETE FROM run",
+    "UPDATE experiment SET state = 'failed'",
+    "CREATE TABLE mine (a int)",
+)
+PAGE = """
+from streamlit.testing.v1 import AppTest
+page = AppTest.from_string("from deployments.dashboard import page_live; page_live.show()", default_timeout=60).run()
+assert not page.exception and not page.error and not page.warning, page
+print(page.selectbox(key="experiment").value, *(each.proto.body for each in page.get("html")))
+"""
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
 }
 QUICKER = {
     "PREFECT_WORKER_QUERY_SECONDS": "1",
@@ -57,9 +79,9 @@ def composed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
         made = Composed(tmp_path_factory.mktemp("composed"), made_up, server.port, QUICKER)
         make_databases(made)
         try:
-            for service in ("prefect", "mlflow", "register", "worker"):
+            for service in ("prefect", "mlflow", "dashboard", "register", "worker"):
                 made.start(service)
-            for service in ("mlflow", "worker"):
+            for service in ("mlflow", "worker", "dashboard"):
                 made.wait_until_healthy(service)
             yield made
         finally:
@@ -136,11 +158,30 @@ def test_mlflow_answers_those_alone_who_call_it_by_its_names(composed: Composed)
     assert httpx.get(page, headers={"Host": "evil.example.org"}).status_code == 403
 
 
+def test_dashboard_shows_the_ledger_and_cannot_change_it(composed: Composed) -> None:
+    assert httpx.get(address(composed, "dashboard", "/_stcore/health")).text == "ok"
+    words = composed.run("dashboard", sys.executable, "-c", PAGE)
+    assert "composed" in words
+    assert "finished" in words
+    for statement in CHANGES:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            query(composed, "dashboard", statement, "quorumlab")
+
+
+def test_dashboard_lets_no_page_of_others_in(composed: Composed) -> None:
+    page = address(composed, "dashboard", "/_stcore/stream")
+    codes = []
+    for origin in (page, "http://evil.example.org"):
+        with httpx.stream("GET", page, headers={**UPGRADE, "Origin": origin}) as reply:
+            codes.append(reply.status_code)
+    assert codes == [101, 403]
+
+
 def test_roles_reach_their_own_database_alone(composed: Composed) -> None:
     for role in ROLES:
-        for database in ROLES:
-            if database == role:
-                assert query(composed, role, "SELECT current_user") == [(role,)]
+        for database in OWNERS:
+            if OWNERS[database] == role or (role, database) == READER:
+                assert query(composed, role, "SELECT current_user", database) == [(role,)]
             else:
                 with pytest.raises(psycopg.OperationalError, match="permission denied"):
                     query(composed, role, "SELECT 1", database)

@@ -13,8 +13,11 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from sqlalchemy.engine import make_url
+from streamlit.config import get_config_options
 
-from flows.environment import QUIET
+from flows.dashboard.serve import HEALTH, IMPATIENT, dashboard_words
+from flows.environment import MLFLOW, QUIET
 from flows.services import LEASES
 from tests.deployments.composed import image_settings, read_settings
 from tests.deployments.manifests import (
@@ -42,6 +45,9 @@ SPOKEN = {
     ("worker", "prefect", 4200),
     ("register", "prefect", 4200),
     ("worker", "mlflow", 5000),
+    ("dashboard", "postgres", 5432),
+    ("dashboard", "prefect", 4200),
+    ("dashboard", "mlflow", 5000),
 }
 """Who has to speak with whom."""
 
@@ -174,8 +180,9 @@ def test_ingress_limits_what_comes_in() -> None:
         assert said["nginx.org/redirect-to-https"] == "true"
         assert re.fullmatch(r"\d+r/s", said["nginx.org/limit-req-rate"])
         assert re.fullmatch(r"\d+m", said["nginx.org/client-max-body-size"])
-    mlflow = of_kind(RESOURCES, "Ingress")["mlflow"]["metadata"]["annotations"]
-    assert mlflow["nginx.org/basic-auth-secret"] == "mlflow-users"
+    for name in ("mlflow", "dashboard"):
+        said = of_kind(RESOURCES, "Ingress")[name]["metadata"]["annotations"]
+        assert said["nginx.org/basic-auth-secret"] == f"{name}-users"
 
 
 def test_network_lets_through_what_is_needed_and_nothing_else() -> None:
@@ -191,6 +198,8 @@ def test_network_lets_through_what_is_needed_and_nothing_else() -> None:
         for policy in policies.values():
             mine = [n for n, has in labels.items() if selects(policy["spec"]["podSelector"], has)]
             assert mine, policy["metadata"]["name"]
+            kinds = {kind.lower() for kind in policy["spec"]["policyTypes"]}
+            assert {"egress", "ingress"} & set(policy["spec"]) == kinds, "others do not count"
             for rule in policy["spec"].get(direction, []):
                 theirs = [
                     name
@@ -212,7 +221,11 @@ def test_network_lets_through_what_is_needed_and_nothing_else() -> None:
         for rule in policy["spec"].get("ingress", [])
         if any("namespaceSelector" in peer for peer in rule["from"])
     }
-    assert from_outside == {"prefect": [{"port": 4200}], "mlflow": [{"port": 5000}]}
+    assert from_outside == {
+        "prefect": [{"port": 4200}],
+        "mlflow": [{"port": 5000}],
+        "dashboard": [{"port": 8501}],
+    }
     for policy in RAY[1:]:
         selector = policy["spec"]["podSelector"]
         assert selects(selector, {"app": "ray", "ray.io/node-type": "head"})
@@ -264,6 +277,61 @@ def test_prefect_is_set_as_quorumlab_up_sets_it() -> None:
     assert "*" not in origins
 
 
+def test_dashboard_is_set_as_quorumlab_dashboard_sets_it() -> None:
+    names = {name: option.env_var for name, option in get_config_options({}).items()}
+
+    def options(words: list[str]) -> dict[str, str]:
+        pairs = zip(words[3::2], words[4::2], strict=True)
+        return {names[name.removeprefix("--")]: value for name, value in pairs}
+
+    wanted = options(dashboard_words("127.0.0.1", "8501"))
+    said = read_settings(BASE / "dashboard.env")
+    said |= options(COMPOSE["services"]["dashboard"]["command"])
+    assert said["STREAMLIT_SERVER_ADDRESS"] == "0.0.0.0"
+    found = {name: value for name, value in said.items() if name.startswith("STREAMLIT_")}
+    assert IMPATIENT.items() <= said.items()
+    assert found == wanted | {"STREAMLIT_SERVER_ADDRESS": "0.0.0.0"}
+    assert (
+        WORKLOADS["dashboard"]["spec"]["template"]["spec"]["containers"][0]["livenessProbe"][
+            "httpGet"
+        ]["path"]
+        == HEALTH
+    )
+    (merged,) = (
+        m for m in kustomization(OVERLAY)["configMapGenerator"] if m["name"] == "dashboard"
+    )
+    host = next(rule for rule in merged["literals"] if "STREAMLIT_BROWSER" in rule)
+    (rule,) = (
+        patch
+        for patch in kustomization(OVERLAY)["patches"]
+        if patch["target"]["name"] == "dashboard"
+    )
+    assert host.partition("=")[2] in rule["patch"], "the host that browsers call it by"
+
+
+def test_visit_of_the_dashboard_stays_where_it_began() -> None:
+    service = of_kind(RESOURCES, "Service")["dashboard"]["spec"]
+    assert service["sessionAffinity"] == "ClientIP"
+    said = of_kind(RESOURCES, "Ingress")["dashboard"]["metadata"]["annotations"]
+    cookie = said["nginx.org/sticky-cookie-services"].split()
+    assert cookie[0] == "serviceName=dashboard"
+    assert {"httponly", "secure", "path=/"} <= set(cookie[2:])
+    assert said["nginx.org/websocket-services"] == "dashboard"
+    assert int(said["nginx.org/proxy-read-timeout"].rstrip("s")) >= 600, "a page that is looked at"
+
+
+def test_dashboard_cannot_write_to_the_workspace() -> None:
+    pod = pods()["dashboard"]
+    (mount,) = (m for m in pod["containers"][0]["volumeMounts"] if m["mountPath"] == "/workspace")
+    assert mount["readOnly"] is True
+    assert COMPOSE["services"]["dashboard"]["volumes"] == ["workspace:/workspace:ro"]
+    url = make_url(read_settings(BASE / "dashboard.env")["QUORUMLAB_LEDGER_URL"])
+    assert url.username == "dashboard", "a role that can only read, see databases.sh"
+    (entry,) = (e for e in pod["containers"][0]["env"] if e["name"] == "PGPASSWORD")
+    assert entry["valueFrom"]["secretKeyRef"]["name"] == "dashboard"
+    assert "DASHBOARD" in COMPOSE["services"]["dashboard"]["environment"]["PGPASSWORD"]
+
+
 def test_image_is_made_of_what_there_is_and_runs_as_nobody() -> None:
     text = (DEPLOYMENTS / "Dockerfile").read_text()
     ignored = (DEPLOYMENTS / "Dockerfile.dockerignore").read_text().splitlines()
@@ -272,7 +340,7 @@ def test_image_is_made_of_what_there_is_and_runs_as_nobody() -> None:
             assert (ROOT / source).exists()
             assert f"!{source}" in ignored
     assert re.findall(r"^USER (\d+)", text, re.MULTILINE) == ["10001"]
-    assert QUIET.items() <= image_settings()[0].items()
+    assert (QUIET | MLFLOW).items() <= image_settings()[0].items()
 
 
 @pytest.mark.parametrize("name", ["cluster.yaml", "checkouts.yaml"])

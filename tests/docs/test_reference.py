@@ -18,7 +18,7 @@ from sim_core.metrics import derived_ratios, summarise
 from sim_core.model import NetworkModel
 from sim_core.results import RESOURCE_METRICS
 from tasks.prometheus import METRICS
-from tasks.sample_resources import BUSY, OTHERS, OURS, Machine, ProcessTree
+from tasks.sample_resources import BUSY, OTHERS, OURS, RUNS, STEPS, Machine, ProcessTree
 from tests.docs.pages import ROOT
 
 DOCS = ROOT / "docs"
@@ -116,6 +116,6 @@ def test_page_of_telemetry_has_every_metric_and_sample() -> None:
         labels = ", ".join(f"`{label}`" for label in metric.labels)
         assert f"| `{name}` | {metric.kind} | {labels} | {metric.meaning} |" in page
     tree, machine = ProcessTree(os.getpid()), Machine()
-    names = {*tree.figures(), *machine.figures(), OURS, BUSY, OTHERS}
+    names = {*tree.figures(), *machine.figures(), OURS, BUSY, OTHERS, STEPS, RUNS}
     for name in names:
         assert f"`{name.removeprefix('system/')}`" in page, name

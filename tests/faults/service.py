@@ -15,12 +15,11 @@ import httpx
 import psutil
 
 from flows.compose import compose_experiment
-from tests.program import COMMAND, POLL_SECONDS, kill_everything
+from tests.program import COMMAND, PATIENCE_SECONDS, POLL_SECONDS, call_prefect, kill_everything
 
 ROOT = Path(__file__).parents[2]
 POOL = "quorumlab"
 TEMPLATE = ROOT / "deployments" / "work_pool.json"
-PATIENCE_SECONDS = 180.0
 
 
 @dataclass
@@ -68,18 +67,17 @@ class Service:
 
     def get(self, path: str) -> Any:
         """Return what the server answers."""
-        answer = httpx.get(f"{self.api}/{path}", timeout=30)
-        assert answer.status_code == 200, answer.text
+        answer = self.call("GET", path)
+        assert answer.status_code == httpx.codes.OK, answer.text
         return answer.json()
 
     def post(self, path: str, content: Any) -> httpx.Response:
-        """Return the answer, asked again as Prefect's client does while SQLite is at something else."""
-        end = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            answer = httpx.post(f"{self.api}/{path}", json=content, timeout=30)
-            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > end:
-                return answer
-            time.sleep(POLL_SECONDS)  # between two tries
+        """Return the answer."""
+        return self.call("POST", path, json=content)
+
+    def call(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """Return the answer."""
+        return call_prefect(f"{self.api}/{path}", method, **more)
 
     def state_of(self, flow_run: str) -> str:
         """Return the type of a flow run's state."""

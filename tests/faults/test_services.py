@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 
@@ -23,7 +22,14 @@ from tests.faults.experiment import (
 )
 from tests.faults.service import Service
 from tests.ports import free_port
-from tests.program import POLL_SECONDS, PrefectServer, Program, kill_everything, start_service
+from tests.program import (
+    POLL_SECONDS,
+    PrefectServer,
+    Program,
+    call_prefect,
+    kill_everything,
+    start_service,
+)
 
 pytestmark = pytest.mark.faults
 
@@ -230,7 +236,7 @@ def test_server_may_stay_away(
 
 def flow_states(server: PrefectServer) -> list[str]:
     """Return the states of all flow runs that a server knows."""
-    answer = httpx.post(f"{server.url}/flow_runs/filter", json={}, timeout=30)
+    answer = call_prefect(f"{server.url}/flow_runs/filter", json={})
     return [run["state_type"] for run in answer.json()]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,10 @@ def test_results_are_tables_and_come_from_the_ledger(tmp_path: Path) -> None:
     compared = done.compare("honest", metrics=["f1", "messages_sent"])
     assert compared["metric"].tolist() == ["f1", "messages_sent"]
     assert compared["is_paired"].all()
+    for thread in threading.enumerate():
+        if thread.name == "warm-up":
+            thread.join(60)
+            assert not thread.is_alive(), "nothing stays behind in a notebook"
     again = load("small", workspace=tmp_path)
     assert again.runs.equals(done.runs)
     assert (done.folder / "summary.json").is_file()

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from tests.dashboard_tools import served
@@ -98,6 +99,19 @@ def test_wrong_smallest_effect_is_told(folder: Path, show: Callable[[str, Path],
     page.text_input(key="smallest").set_value("a lot").run()
     assert not page.exception
     assert "give a share of the baseline" in page.error[0].value
+
+
+def test_comparison_is_shown_while_mlflow_is_away(
+    folder: Path, show: Callable[[str, Path], AppTest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    st.cache_data.clear()
+    page = show("compare", folder)
+    st.cache_data.clear()
+    assert not page.exception
+    assert "What MLflow has of tiny is not known now" in page.warning[0].value
+    assert list(page.dataframe[0].value["n"]) == [2]
 
 
 def test_filters_that_nothing_fits_are_told(

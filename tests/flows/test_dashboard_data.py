@@ -19,7 +19,7 @@ from sqlalchemy import event
 
 from flows.benchmarks.history import FOLDER
 from flows.dashboard import charts
-from flows.dashboard.advice import advice_of, operation_table, read_summary, resource_table
+from flows.dashboard.advice import advice_of, operation_table, read_summary
 from flows.dashboard.benchmarks import changes, read_benchmarks
 from flows.dashboard.comparing import Map, compare, comparison_table, point_table, two_factors
 from flows.dashboard.entries import (
@@ -34,6 +34,7 @@ from flows.dashboard.entries import (
 from flows.dashboard.network import MOST_NODES, Replayer, look, replayer_of
 from flows.dashboard.progress import curves, experiment_table, progress_of, run_table
 from flows.dashboard.start import BenchmarkForm, Server, SweepForm, checked, numbers_in, questions
+from flows.dashboard.telemetry import resource_table
 from flows.dashboard.view import LedgerView
 from flows.inspect import opened
 from sim_core.config import LedgerConfig, PostgresLedger

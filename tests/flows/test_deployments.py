@@ -6,11 +6,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 
-from tests.faults.service import PATIENCE_SECONDS, Service
-from tests.program import POLL_SECONDS
+from tests.faults.service import Service
+from tests.program import PATIENCE_SECONDS, POLL_SECONDS
 
 DEPLOYED = ("experiment", "sweep", "hourly-canary", "clean")
 
@@ -24,7 +23,7 @@ def service(prefect_api: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
     for name in ("canary/hourly-canary", "clean/clean"):
         (schedule,) = made.get(f"deployments/name/{name}")["schedules"]
         address = f"deployments/{schedule['deployment_id']}/schedules/{schedule['id']}"
-        answer = httpx.patch(f"{prefect_api}/{address}", json={"active": False}, timeout=30)
+        answer = made.call("PATCH", address, json={"active": False})
         assert answer.status_code == 204, answer.text
     made.start_worker()
     yield made
@@ -110,7 +109,7 @@ def test_what_is_due_by_the_clock_is_carried_out_again_and_again(service: Servic
         assert time.monotonic() < end, service.output()
         time.sleep(POLL_SECONDS)  # between two looks
         ended = service.post("flow_runs/filter", asked).json()
-    gone = httpx.delete(f"{service.api}/{schedules}/{added.json()[0]['id']}", timeout=30)
+    gone = service.call("DELETE", f"{schedules}/{added.json()[0]['id']}")
     assert gone.status_code == 204, gone.text
     assert all(run["auto_scheduled"] for run in ended)
     assert {run["state"]["type"] for run in ended} == {"COMPLETED"}

@@ -10,10 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from tests.program import Program
+from tests.program import Program, call_prefect
 
 Flow = Callable[..., Any]
 SMALL = (
@@ -120,9 +119,9 @@ def test_prefect_shows_messages_once(program: Program, prefect_api: str) -> None
     assert done.returncode == 0, done.stderr
     found = records(program.workspace)
     named = {"flow_runs": {"name": {"any_": ["shown-once"]}}}
-    (run,) = httpx.post(f"{prefect_api}/flow_runs/filter", json=named).raise_for_status().json()
+    (run,) = call_prefect(f"{prefect_api}/flow_runs/filter", json=named).raise_for_status().json()
     its = {"logs": {"flow_run_id": {"any_": [run["id"]]}}, "limit": 200}
-    answer = httpx.post(f"{prefect_api}/logs/filter", json=its)
+    answer = call_prefect(f"{prefect_api}/logs/filter", json=its)
     shown = Counter(log["message"] for log in answer.raise_for_status().json())
     for message in ("shard 0 begins: 1 runs", "shard 1 ends: 1 runs"):
         assert shown[message] == 1, "in Prefect's UI"

@@ -6,18 +6,23 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
 import psutil
+import pytest
 
-from flows.run_page import mlflow_links
+from flows.dashboard.tracked import tracked
+from flows.mlflow_pages import mlflow_links
 from flows.service import MLFLOW, RECORD, Service
 from sim_core.config import TrackingConfig
 from sim_core.results import MAIN_METRICS, Findings, Interval
+from tasks.mlflow_places import published_of
 from tasks.show_in_prefect import MOST_COLUMNS, result_rows
+from tests.ports import free_port
 
 SMALL = (
     "experiment.name=linked", "experiment.replicates=2", "simulation.nodes=8", "simulation.steps=10",
@@ -47,6 +52,33 @@ def test_links_lead_to_the_runs_of_the_experiment(
     assert every.startswith(f"{address}/#/experiments/")
     assert "tags.\"quorumlab.experiment\" = 'linked'" in unquote(every)
     assert mlflow_links("other", LOCAL, workspace) == {}
+
+    shown = tracked(workspace, "linked")
+    assert (shown.state, shown.n_runs, shown.trouble) == ("finished", 4, None)
+    assert {**links}.items() < shown.links.items()
+    with closing(sqlite3.connect(workspace / "mlflow.db")) as database:
+        statement = "SELECT run_uuid FROM tags WHERE value = 'experiment'"
+        ((parent,),) = database.execute(statement)
+    assert shown.links["The experiment in MLflow"].endswith(f"/runs/{parent}")
+    assert tracked(workspace, "other").state is None
+    before = published_of("linked", LOCAL, workspace)
+    with closing(sqlite3.connect(workspace / "mlflow.db")) as database:
+        database.execute("ALTER TABLE tags ADD COLUMN other TEXT")  # as of another version
+    asked = published_of("linked", LOCAL, workspace)
+    assert (asked.parent, set(asked.places)) == (before.parent, set(before.places))
+
+
+def test_mlflow_that_is_away_is_told_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mlflow.db").write_text("this is no database, though it is long enough for one")
+    assert "mlflow.db" in str(tracked(tmp_path, "linked").trouble)
+    address = f"http://somebody:secret@127.0.0.1:{free_port()}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    trouble = str(tracked(tmp_path, "linked").trouble)
+    assert "127.0.0.1" in trouble
+    assert "secret" not in trouble
 
 
 def found(n_points: int) -> Findings:

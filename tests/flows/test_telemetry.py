@@ -6,13 +6,16 @@ import json
 import os
 import signal
 import sqlite3
+import subprocess
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pandas as pd
 import psutil
 import pytest
@@ -21,11 +24,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from flows.bench import SPECTATOR, Bench, Outcome, Spectator
 from flows.compose import compose_experiment
+from flows.dashboard.telemetry import live_issues
 from flows.launch import plainly
 from sim_core.config import AlertsConfig, MonitoringConfig
 from sim_core.errors import ConfigurationError
 from sim_core.operations import Operations
+from tasks.live_history import live_files
 from tasks.prometheus import METRICS
+from tasks.resource_history import seen_history
 from tasks.telemetry import Telemetry
 from tests.ports import free_port
 from tests.program import Program
@@ -261,14 +267,60 @@ def test_history_of_resources_is_kept_and_grows(tmp_path: Path) -> None:
     assert len(pd.read_parquet(path)) == len(both)
 
 
+def test_samples_are_seen_while_it_runs_and_kept_at_its_end(tmp_path: Path) -> None:
+    folder = tmp_path / "experiments/seen"
+    seen: list[pd.DataFrame] = []
+
+    def look(watcher: Watcher, steps: int) -> None:
+        if steps == 80:
+            end = time.monotonic() + LONGEST_SECONDS
+            while len(seen_history(folder)) < 3:
+                assert time.monotonic() < end, "nothing is sampled"
+                watcher.is_told.wait(0.05)  # for the next sample
+            seen.append(seen_history(folder))
+
+    run(tmp_path, *WATCHFUL, at_step=look)
+    kept = pd.read_parquet(folder / "resources.parquet")
+    assert set(seen[0]["time"]) < set(kept["time"])
+    assert seen[0]["committed_steps"].max() >= 40
+    assert kept["committed_steps"].iloc[-1] == 160
+    assert kept["finished_runs"].iloc[-1] == 4
+    assert live_files(folder) == []
+
+
+def test_what_a_killed_experiment_has_sampled_is_kept(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    program = Program(tmp_path)
+    request.addfinalizer(program.stop_all)
+    folder = program.workspace / "experiments/seen"
+    words = (*SMALL, "simulation.steps=2000")
+    begun = program.start("run", *words, *WATCHFUL, "orchestrator=none")
+    program.wait_for(begun, lambda: len(seen_history(folder)) > 3)
+    begun.kill()
+    begun.communicate()
+    (file,) = live_files(folder)
+    with file.open("a") as torn:
+        torn.write('{"ms":17000')
+    before = seen_history(folder)
+    assert len(before) > 3
+    assert not (folder / "resources.parquet").exists()
+    run(program.workspace, *words)
+    assert live_files(folder) == []
+    after = pd.read_parquet(folder / "resources.parquet")
+    assert set(before["time"]) < set(after["time"])
+
+
 def test_a_quiet_experiment_raises_nothing(tmp_path: Path) -> None:
     def linger(watcher: Watcher, steps: int) -> None:
         if steps == 10:
             watcher.is_told.wait(5.0)  # for what must not come: a dozen looks
 
-    watcher = run(tmp_path, *WATCHFUL, at_step=linger)
+    held_before = np.ones(100_000_000)  # 800 MB of whoever calls the experiment
+    watcher = run(tmp_path, *WATCHFUL, "alerts.driver_mb=800", at_step=linger)
     assert watcher.told == []
     assert summary(tmp_path)["issues"] == []
+    assert held_before.all()
 
 
 def await_word(watcher: Watcher) -> None:
@@ -306,6 +358,11 @@ def test_a_leak_is_found(tmp_path: Path) -> None:
     assert "leak" in kinds_in(summary(tmp_path))
 
 
+def stopped_children(program: subprocess.Popen[str]) -> list[psutil.Process]:
+    children = psutil.Process(program.pid).children(recursive=True)
+    return [child for child in children if child.status() == psutil.STATUS_STOPPED]
+
+
 def test_a_worker_that_stands_still_is_found_and_told_to_people(
     tmp_path: Path, receiver: Receiver, request: pytest.FixtureRequest
 ) -> None:
@@ -321,13 +378,13 @@ def test_a_worker_that_stands_still_is_found_and_told_to_people(
         "run", *SMALL, *WATCHFUL, "alerts.stalled_seconds=2", "executor=processes",
         "executor.num_cpus=1", "orchestrator=none",
     )  # fmt: skip
+    program.wait_for(begun, (tmp_path / "stopped").exists)  # on a busy machine it idles before too
     program.wait_for(begun, lambda: any(b"no step for" in body for body in receiver.bodies))
-    stopped = [
-        child
-        for child in psutil.Process(begun.pid).children(recursive=True)
-        if child.status() == psutil.STATUS_STOPPED
-    ]
+    program.wait_for(begun, lambda: bool(stopped_children(begun)))
+    stopped = stopped_children(begun)
     assert len(stopped) == 1
+    found = live_issues(program.workspace / "experiments/seen")
+    assert [each.issue.kind for each in found] == ["stalled"], "seen while it is at work"
     os.kill(stopped[0].pid, signal.SIGCONT)
     output, _ = begun.communicate(timeout=LONGEST_SECONDS)
     assert begun.returncode == 0, output

@@ -75,6 +75,7 @@ def test_up_run_up_down(program: Program) -> None:
         listening = psutil.Process(entry["pid"]).net_connections(kind="tcp")
         tree = [*listening]
         for child in psutil.Process(entry["pid"]).children(recursive=True):
+            assert "mlflow.server.jobs" not in " ".join(child.cmdline())
             tree += child.net_connections(kind="tcp")
         addresses = {c.laddr.ip for c in tree if c.status == psutil.CONN_LISTEN}
         assert addresses == {"127.0.0.1"}, entry["name"]
