@@ -79,7 +79,7 @@ def _choose_pace(key: str) -> float:
     )
     return float(
         pace.select_slider(
-            "Step delay",
+            "Delay of a step",
             STEP_DELAYS,
             1.0,
             format_func="{:g} s".format,

@@ -156,8 +156,13 @@ def stored_points(experiment: Experiment) -> tuple[ExperimentConfig, list[Point]
             f"the ledger's row of experiment {experiment.name} is damaged: column points: there "
             f"are none. {ADVICE}"
         )
-    for part in (experiment.config, *(point.settings for point in points)):
-        demand_plugins(part)
+    parts = {"config": experiment.config} | {f"points, {p.label}": p.settings for p in points}
+    for column, part in parts.items():
+        try:
+            demand_plugins(part)
+        except ConfigurationError as error:
+            place = f"experiment {experiment.name}, column {column} of its row in the ledger"
+            raise ConfigurationError(f"{place}: {error}") from error
     column = "config"
     try:
         config = ExperimentConfig.model_validate(experiment.config)

@@ -177,6 +177,7 @@ def test_a_benchmark_works_while_mlflow_is_away(
     assert set(shown.table["benchmarks"]) == {1}
 
 
+@pytest.mark.slow
 def test_whole_runs_of_sizes_by_two_processes(call: Any, tmp_path: Path) -> None:
     code, out, _ = call(
         "--agents", "4,6", "--steps", "5", "--cache-size", "0,1", "--workers", "2", "--repeat", "2",

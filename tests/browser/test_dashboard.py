@@ -192,7 +192,7 @@ def test_a_run_goes_on_by_itself_to_its_end(address: str, page: Page) -> None:
     dashboard.open("Network")
     slider = dashboard.slider("Step")
     expect(slider).to_have_value(str(STEPS - 1))
-    dashboard.slider("Step delay").press("Home")
+    dashboard.slider("Delay of a step").press("Home")
     page.evaluate(NOTE_STEPS)
     page.get_by_role("button", name="Play").click()
     expect(page.get_by_role("button", name="Pause")).to_be_visible()
@@ -277,6 +277,7 @@ def test_what_cannot_be_read_again_is_marked_as_stale(
     expect(stale).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_page_finds_a_dashboard_that_was_started_again(shown: Program, page: Page) -> None:
     port = free_port()
     with served(shown, port) as address:
@@ -306,6 +307,7 @@ def test_empty_workspace_says_how_to_begin(program: Program, page: Page, take: P
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.slow
 def test_study_is_started_by_whoever_knows_the_password_and_followed(
     program: Program, page: Page, take: Picture
 ) -> None:

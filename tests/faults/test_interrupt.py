@@ -28,7 +28,7 @@ OVERRIDES = (
     [
         (signal.SIGINT, "inline"),
         pytest.param(signal.SIGINT, "processes", marks=pytest.mark.faults),
-        (signal.SIGTERM, "ray_local"),
+        pytest.param(signal.SIGTERM, "ray_local", marks=pytest.mark.faults),
     ],
 )
 def test_stopped_experiment_goes_on(

@@ -79,7 +79,9 @@ def test_mistakes_end_with_2_and_leave_nothing(program: Program, words: tuple[st
     assert not program.workspace.exists()
 
 
-@pytest.mark.parametrize("executor", ["inline", "processes", "ray_local"])
+@pytest.mark.parametrize(
+    "executor", ["inline", "processes", pytest.param("ray_local", marks=pytest.mark.slow)]
+)
 def test_profiled_experiment_has_the_same_heads(
     run_plainly: Flow, tmp_path: Path, executor: str
 ) -> None:
@@ -120,6 +122,7 @@ def test_more_runs_of_an_experiment_are_profiled_only_as_they_are_executed(
     assert profile.subject.replicate == 3
 
 
+@pytest.mark.slow
 def test_run_goes_on_unprofiled_after_its_worker_was_killed(program: Program) -> None:
     once = program.folder / "once"
     program.environment["QUORUMLAB_FAULT"] = f"step:10:kill:{once}"

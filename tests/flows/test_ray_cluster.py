@@ -86,6 +86,7 @@ def test_without_a_token_nothing_is_asked(tmp_path: Path, monkeypatch: pytest.Mo
     assert f"neither in RAY_AUTH_TOKEN nor in {tmp_path / 'token'}" in refused.stderr
 
 
+@pytest.mark.slow
 def test_small_networks_are_left_to_worker_processes(heads: dict[str, str], tmp_path: Path) -> None:
     program = Program(tmp_path)
     address = f"executor.address=127.0.0.1:{free_port()}"  # where nobody is

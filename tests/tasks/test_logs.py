@@ -333,6 +333,7 @@ def test_whatever_is_logged_of_a_run_at_work_is_about_it(
     assert found == [0, 0, 0, 1, 1, 1]
 
 
+@pytest.mark.slow
 def test_what_is_logged_on_another_machine_comes_with_the_segments(
     target: LogTarget, make_spec: MakeSpec
 ) -> None:
