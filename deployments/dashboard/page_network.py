@@ -22,8 +22,8 @@ from flows.dashboard.network import Network, Replayer, look, replayer_of
 from sim_core.errors import UserError
 
 MOST_REPLAYERS = 8
-PLAYED, FROM_START = "played", "from_start"
-"""Which run goes on by itself; whether it has only been asked to."""
+PLAYED, NEXT = "played", "played_next"
+"""Which run goes on by itself, and the step that it shows next."""
 STEP_DELAYS = (0.2, 0.5, 1.0, 2.0, 5.0)
 LEGEND = (
     "Colour and shape say how a node behaves, size how many signatures it blocks, and the fainter it "
@@ -55,7 +55,7 @@ def show() -> None:
         st.caption("This run has one step so far.")
         _show_step(name, key, 0)
         return
-    delay = _choose_pace(key)
+    delay = _choose_pace(key, run.steps)
     body = partial(_step_through, name, key, run.steps)
     st.fragment(body, run_every=delay if is_played(key) else None)()
 
@@ -65,7 +65,7 @@ def is_played(key: str) -> bool:
     return bool(st.session_state.get(PLAYED) == key)
 
 
-def _choose_pace(key: str) -> float:
+def _choose_pace(key: str, steps: int) -> float:
     """Show what lets a run go on by itself; return the seconds that each step is shown."""
     button, pace = st.columns([1, 3], vertical_alignment="bottom")
     word, icon = ("Pause", "pause") if is_played(key) else ("Play", "play_arrow")
@@ -74,7 +74,7 @@ def _choose_pace(key: str) -> float:
         icon=f":material/{icon}:",
         key="play",
         on_click=_play_or_pause,
-        args=(key,),
+        args=(key, steps),
         width="stretch",
     )
     return float(
@@ -89,23 +89,34 @@ def _choose_pace(key: str) -> float:
     )
 
 
-def _play_or_pause(key: str) -> None:
-    st.session_state[PLAYED] = None if is_played(key) else key
-    st.session_state[FROM_START] = True
+def _play_or_pause(key: str, steps: int) -> None:
+    place = _place(key)
+    if is_played(key):
+        st.session_state[PLAYED] = None
+        st.session_state[place] = max(0, st.session_state[NEXT] - 1)
+    else:
+        chosen = st.session_state.get(place, steps - 1)
+        st.session_state[PLAYED], st.session_state[NEXT] = key, 0 if chosen >= steps - 1 else chosen
 
 
 def _step_through(name: str, key: str, steps: int) -> None:
-    place = f"step_{key[:12]}"
-    st.session_state.setdefault(place, steps - 1)
-    if is_played(key):
-        is_over = st.session_state[place] >= steps - 1
-        if is_over and not st.session_state.pop(FROM_START, False):
-            st.session_state[PLAYED] = None
-            st.rerun()
-        st.session_state[FROM_START] = False
-        st.session_state[place] = 0 if is_over else st.session_state[place] + 1
-    step = int(st.slider("Step", 0, steps - 1, key=place))
+    if not is_played(key):
+        st.session_state.setdefault(_place(key), steps - 1)
+        _show_step(name, key, int(st.slider("Step", 0, steps - 1, key=_place(key))))
+        return
+    step = st.session_state[NEXT]
+    if step >= steps:
+        st.session_state[PLAYED], st.session_state[_place(key)] = None, steps - 1
+        st.rerun()
+    # A slider of its own: what the browser says of the other one may be a step old.
+    st.session_state[f"{_place(key)}_played"] = step
+    st.slider("Step", 0, steps - 1, key=f"{_place(key)}_played", disabled=True)
     _show_step(name, key, step)
+    st.session_state[NEXT] = step + 1
+
+
+def _place(key: str) -> str:
+    return f"step_{key[:12]}"
 
 
 def _show_step(name: str, key: str, step: int) -> None:
