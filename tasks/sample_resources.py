@@ -54,12 +54,11 @@ class ResourceSampler:
         *,
         most_samples: int = MOST_SAMPLES,
         more: Callable[[], Mapping[str, float]] = dict,
-        keep: Callable[[ResourceSample], object] = id,
+        keep: Callable[[ResourceSample], None] = lambda _: None,
     ) -> None:
         """Take a sample every `interval_seconds`, and keep at most `most_samples`.
 
-        `more` gives figures besides those of processes and machine; `keep` is given each sample, and
-        need not do anything with it.
+        `more` gives figures besides those of processes and machine; `keep` is given each sample.
         """
         self._interval, self._more, self._keep = interval_seconds, more, keep
         self._most = max(2, most_samples)

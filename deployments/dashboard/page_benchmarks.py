@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from deployments.dashboard.prefect import STARTED, log_in, show_form, show_started
-from deployments.dashboard.shell import chart, live, table_of, workspace
+from deployments.dashboard.shell import chart, formats, live, table_of, workspace
 from deployments.dashboard.tracked import show_tendencies
 from flows.benchmarks.history import FOLDER
 from flows.dashboard.benchmarks import changes, read_benchmarks
@@ -48,12 +48,7 @@ def _changes() -> None:
         frame,
         "Cases: median before, median now, change, p, verdict",
         key="changes",
-        column_config={
-            "change": st.column_config.NumberColumn(format="percent"),
-            "now": st.column_config.NumberColumn(format="%.4g"),
-            "before": st.column_config.NumberColumn(format="%.4g"),
-            "p": st.column_config.NumberColumn(format="%.2g"),
-        },
+        column_config=formats(change="percent", now="%.4g", before="%.4g", p="%.2g"),
     )
     st.caption(
         "By the rule of `quorumlab benchmark`: Mann-Whitney, also at the same pace of the machine, after "

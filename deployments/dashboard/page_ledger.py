@@ -11,6 +11,7 @@ from deployments.dashboard.shell import (
     chart,
     clock,
     experiments,
+    formats,
     page_number,
     read_line,
     shown,
@@ -167,7 +168,7 @@ def _proposals(run: RunRow) -> int | None:
         table,
         "Proposals: number, step, proposer, outcome, votes",
         key="proposals",
-        column_config={"confidence": st.column_config.NumberColumn(format="%.3f")},
+        column_config=formats(confidence="%.3f"),
     )
     read_line(answer)
     numbers = [int(number) for number in found.table["proposal"]]

@@ -96,6 +96,11 @@ def live(body: Callable[[], None]) -> None:
     st.fragment(body, run_every=float(seconds) if seconds else None)()
 
 
+def formats(**by_column: str) -> dict[str, Any]:
+    """Return how the numbers of a table are written, by column."""
+    return {name: st.column_config.NumberColumn(format=how) for name, how in by_column.items()}
+
+
 def shown(answer: Answer[T]) -> T | None:
     """Return what there is to show, after saying what is wrong with it."""
     if answer.trouble is not None and answer.value is None:

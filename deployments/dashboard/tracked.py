@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from deployments.dashboard.shell import plain, table_of, workspace
+from deployments.dashboard.shell import formats, plain, table_of, workspace
 from flows.dashboard.tracked import Tendencies, Tracked, tendencies, tracked
 
 KEPT_SECONDS = 30
@@ -62,12 +62,7 @@ def show_tendencies(suite: str) -> None:
         found.table,
         words,
         key="tendencies",
-        column_config={
-            "change": st.column_config.NumberColumn(format="percent"),
-            "first": st.column_config.NumberColumn(format="%.4g"),
-            "newest": st.column_config.NumberColumn(format="%.4g"),
-            "p": st.column_config.NumberColumn(format="%.2g"),
-        },
+        column_config=formats(change="percent", first="%.4g", newest="%.4g", p="%.2g"),
     )
     st.caption(
         f"Over {whose}, by the rule of `quorumlab benchmark --trend`: Theil and Sen's line, Kendall's "

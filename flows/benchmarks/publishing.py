@@ -82,8 +82,8 @@ def publish(report: Mapping[str, Any], workspace: Path, tracking: str, console: 
 
 def settings(workspace: Path, tracking: str) -> ExperimentConfig:
     """Return the configuration that says where MLflow is."""
-    from flows.compose import compose_experiment
     from tasks.mlflow_benchmarks import TITLE
 
-    config, _ = compose_experiment([f"experiment.title={TITLE}", f"tracking={tracking}"])
-    return config.model_copy(update={"workspace": workspace})
+    return ExperimentConfig.model_validate(
+        {"experiment": {"title": TITLE}, "tracking": {"kind": tracking}, "workspace": workspace}
+    )

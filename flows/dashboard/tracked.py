@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,8 +14,6 @@ from sim_core.errors import QuorumlabError
 from tasks.mlflow_places import published_of
 
 COLUMNS = ("case", "first", "newest", "unit", "change", "p", "benchmarks", "tendency")
-_ONE_AT_A_TIME = threading.Lock()
-"""Configurations are composed by one thread at a time: Hydra knows one composition."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +64,7 @@ def tracked(folder: Path, name: str) -> Tracked:
 def tendencies(folder: Path, suite: str) -> Tendencies:
     """Return where the cases of a suite tend over MLflow's history; without it over that of the files."""
     try:
-        with _ONE_AT_A_TIME:
-            history = published_history(folder, suite, tracking_here().kind)
+        history = published_history(folder, suite, tracking_here().kind)
     except QuorumlabError as error:
         return Tendencies(_table(kept_history(folder, suite)), "files", str(error))
     if not history:
