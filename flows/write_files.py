@@ -67,6 +67,8 @@ def write_files(
 
 def keep_resources(bench: Bench) -> list[Picture]:
     """Keep what a command took that has executed something, and return it as pictures."""
+    if bench.n_executed:
+        bench.telemetry.sample_now()  # the last one in turn may be many steps before the end
     pictures = _kept_resources(bench)
     bench.telemetry.discard_live()
     return pictures

@@ -65,6 +65,7 @@ class ResourceSampler:
         self._stop = threading.Event()
         self._samples: list[ResourceSample] = []
         self._counts = QueueCounts()
+        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="resource-sampler", daemon=True)
 
     @property
@@ -80,7 +81,7 @@ class ResourceSampler:
     def __enter__(self) -> Self:
         self._tree = ProcessTree(os.getpid())
         self._machine = Machine()
-        self._take()
+        self.take()
         self._thread.start()
         return self
 
@@ -92,11 +93,20 @@ class ResourceSampler:
     ) -> None:
         self._stop.set()
         self._thread.join(LONGEST_SAMPLE_SECONDS)
-        self._take()
+        self.take()
 
     def _run(self) -> None:
         while not self._stop.wait(self._interval):
+            self.take()
+
+    def take(self) -> None:
+        """Take a sample now, besides those that are taken in turn."""
+        if not self._lock.acquire(timeout=LONGEST_SAMPLE_SECONDS):
+            return  # one is being taken, and does not end
+        try:
             self._take()
+        finally:
+            self._lock.release()
 
     def _take(self) -> None:
         try:

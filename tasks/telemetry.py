@@ -118,6 +118,11 @@ class Telemetry:
             self._sampler = sampler
             yield sampler
 
+    def sample_now(self) -> None:
+        """Take a sample besides those in turn, such as of what has been reached at the end."""
+        if self._sampler is not None:
+            self._sampler.take()
+
     def _counted(self) -> dict[str, float]:
         with self._lock:
             counts = {STEPS: float(self.steps), RUNS: float(self.runs["finished"])}
