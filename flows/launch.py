@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
 import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,21 +20,16 @@ from flows.orchestrators import PlainOrchestrator
 from flows.prefect_server import start_unless_configured
 from flows.service import use_services
 from flows.stages import carry_out
-from sim_core.checkpoint import encode
 from sim_core.config import ExperimentConfig
 from sim_core.errors import QuorumlabError
 from sim_core.growth import check_growth
 from sim_core.ledger.stored import stored_points
 from sim_core.plan import Plan, Point, plan_runs
 from sim_core.plugins.sources import plugins_of
-from sim_core.simulate import peak_rss_mb
 from sim_core.simulated_network import SimulatedNetwork
 from sim_core.workspace import Workspace, open_workspace
 from tasks.estimate_memory import refuse_what_does_not_fit
 from tasks.executors import ON_RAY, worth_starting
-
-SAMPLED_POINTS = 4
-SAMPLED_STEPS = 5
 
 
 def launch_experiment(
@@ -178,46 +171,6 @@ def stored_experiment(workspace: Path, name: str) -> tuple[ExperimentConfig, lis
     config, points = stored_points(found)
     section = config.experiment.model_copy(update={"name": name})
     return config.model_copy(update={"experiment": section, "workspace": place.folder}), points
-
-
-def show_dry_run(config: ExperimentConfig, points: Sequence[Point], console: Console) -> None:
-    """Print points, runs, and estimates of minutes, memory and disk; write nothing."""
-    plan = check_before_start(config, points)
-    samples = plan.configs[:: max(1, len(plan.configs) // SAMPLED_POINTS)]
-    seconds, n_bytes = [], []
-    for sample in samples:
-        network = SimulatedNetwork(sample, seed=config.experiment.seed)
-        began = time.perf_counter()
-        for _ in range(min(SAMPLED_STEPS, sample.simulation.steps)):
-            network.step()
-        elapsed = (time.perf_counter() - began) / min(SAMPLED_STEPS, sample.simulation.steps)
-        seconds.append(elapsed * sample.simulation.steps)
-        state = encode(network.state, "00" * 32, compress=config.checkpoint.compress)
-        n_bytes.append(len(state) * config.checkpoint.keep)
-    n_runs = len(plan.runs)
-    workers = (
-        1 if config.executor.kind == "inline" else config.executor.num_cpus or os.cpu_count() or 1
-    )
-    minutes = sum(seconds) / len(seconds) * n_runs / workers / 60
-    disk = sum(n_bytes) / len(n_bytes) * n_runs + 300 * config.simulation.steps * n_runs
-    console.print(f"experiment   {plan.name}")
-    more = f", ... {plan.labels[-1]}" if len(plan.labels) > 20 else ""
-    console.print(f"points       {len(plan.labels)}: {', '.join(plan.labels[:20])}{more}")
-    console.print(f"runs         {n_runs} of {config.simulation.steps} steps{_and_more(config)}")
-    console.print(f"minutes      about {minutes:.1f} on {workers} processors, without start-up")
-    console.print(f"memory       about {peak_rss_mb() * workers:,.0f} MB in {workers} workers")
-    console.print(f"disk         about {disk / 1e6:,.0f} MB")
-
-
-def _and_more(config: ExperimentConfig) -> str:
-    """Return how far the number of runs may grow, in words; nothing where it may not."""
-    until = config.experiment.until
-    if until is None:
-        return ""
-    return (
-        f" at first; at most {until.maximum} replicates of a point, "
-        f"{until.maximum / until.minimum:.0f} times of all below"
-    )
 
 
 def hand_to_hydra(words: Sequence[str], config_name: str) -> None:

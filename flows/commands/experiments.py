@@ -55,7 +55,9 @@ def run(
         with_workspace(words), config_name=config_name, multirun=multirun
     )
     if dry_run:
-        launch.show_dry_run(config, points, Console())
+        from flows.dry_run import show_dry_run
+
+        show_dry_run(config, points, Console())
     else:
         launch.launch_experiment(config, points)
 

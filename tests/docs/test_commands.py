@@ -78,10 +78,12 @@ def test_all_commands_of_a_page_work(
         program.environment["QUORUMLAB_DATA"] = str(request.getfixturevalue("data_folder"))
     if "QUORUMLAB_LEDGER_URL" in page.read_text("utf-8"):
         program.environment["QUORUMLAB_LEDGER_URL"] = request.getfixturevalue("postgres").create()
-    follow(program, [command for command in commands_of(page) if command.block.is_run])
+    commands = commands_of(page)
     for block in blocks_of(page):
         if block.language == "python" and block.is_run:
             run_python(block, program)
+        elif block.is_run:
+            follow(program, [command for command in commands if command.block == block])
 
 
 def run_python(block: Block, program: Program) -> None:

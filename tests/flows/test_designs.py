@@ -12,7 +12,7 @@ from rich.console import Console
 
 from flows.compose import compose_experiment
 from flows.designs import design_points
-from flows.launch import show_dry_run
+from flows.dry_run import show_dry_run
 from sim_core.config import ExperimentConfig
 from sim_core.errors import ConfigurationError
 from sim_core.plan import Plan, plan_runs
@@ -127,6 +127,26 @@ def test_a_dry_run_of_many_points_shows_the_first_and_the_last(tmp_path: Path):
     assert "... p300" in shown
     assert "600 of 100 steps" in shown
     assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_says_what_it_has_found_in_a_table(tmp_path: Path):
+    rows = [
+        f"{k % 7},{k % 5},{'scan' if k % 10 == 0 else 'leak' if k == 13 else 'normal'}"
+        for k in range(100)
+    ]
+    table = tmp_path / "flows.csv"
+    table.write_text("\n".join(["ports,bytes,kind", *rows]) + "\n")
+    console = Console(record=True, width=60)
+    config, points = compose_experiment([
+        "traffic=table", f"traffic.path={table}", "traffic.columns.label=kind", "simulation.nodes=4",
+        "traffic.warmup_share=0.2", f"workspace={tmp_path / 'none'}",
+    ])  # fmt: skip
+    show_dry_run(config, points, console)
+    shown = console.export_text()
+    assert f"{table}: 82 rows to replay" in shown
+    assert "71 benign, 1 leak, 10 scan" in shown
+    assert "18 benign rows besides" in shown
+    assert "2: ports, bytes" in shown
 
 
 def test_an_experiment_with_a_design_grows_by_more_samples(run_plainly: Callable[..., Any]):

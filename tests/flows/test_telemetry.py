@@ -258,7 +258,9 @@ def test_history_of_resources_is_kept_and_grows(tmp_path: Path) -> None:
     path = tmp_path / "experiments/seen/resources.parquet"
     run(tmp_path, "monitoring.every_seconds=600")
     first = pd.read_parquet(path)
-    assert first["committed_steps"].iloc[-1] == 160  # one is taken at the end, besides those in turn
+    assert (
+        first["committed_steps"].iloc[-1] == 160
+    )  # one is taken at the end, besides those in turn
     assert {"time", "process_tree_rss_megabytes", "workers_rss_megabytes"} <= set(first.columns)
     run(tmp_path, "experiment.replicates=5")
     both = pd.read_parquet(path)

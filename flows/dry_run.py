@@ -1,0 +1,90 @@
+"""What an experiment would be: points, runs, the recording that it replays, minutes, memory, disk."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from rich.console import Console
+
+from flows.launch import check_before_start
+from sim_core.checkpoint import encode
+from sim_core.config import ExperimentConfig
+from sim_core.plan import Point
+from sim_core.simulate import peak_rss_mb
+from sim_core.simulated_network import SimulatedNetwork
+from sim_core.traffic.replay import Replay
+
+SAMPLED_POINTS = 4
+SAMPLED_STEPS = 5
+SHOWN_NAMES = 12
+
+
+def show_dry_run(config: ExperimentConfig, points: Sequence[Point], console: Console) -> None:
+    """Print points, runs, and estimates of minutes, memory and disk; write nothing."""
+    plan = check_before_start(config, points)
+    samples = plan.configs[:: max(1, len(plan.configs) // SAMPLED_POINTS)]
+    seconds, n_bytes = [], []
+    recordings: dict[tuple[tuple[str, str], ...], None] = {}  # in order, each once
+    for sample in samples:
+        network = SimulatedNetwork(sample, seed=config.experiment.seed)
+        if isinstance(network.traffic, Replay):
+            recordings[_in_words(network.traffic)] = None
+        began = time.perf_counter()
+        for _ in range(min(SAMPLED_STEPS, sample.simulation.steps)):
+            network.step()
+        elapsed = (time.perf_counter() - began) / min(SAMPLED_STEPS, sample.simulation.steps)
+        seconds.append(elapsed * sample.simulation.steps)
+        state = encode(network.state, "00" * 32, compress=config.checkpoint.compress)
+        n_bytes.append(len(state) * config.checkpoint.keep)
+    n_runs = len(plan.runs)
+    workers = (
+        1 if config.executor.kind == "inline" else config.executor.num_cpus or os.cpu_count() or 1
+    )
+    minutes = sum(seconds) / len(seconds) * n_runs / workers / 60
+    disk = sum(n_bytes) / len(n_bytes) * n_runs + 300 * config.simulation.steps * n_runs
+    console.print(f"experiment   {plan.name}")
+    more = f", ... {plan.labels[-1]}" if len(plan.labels) > 20 else ""
+    console.print(f"points       {len(plan.labels)}: {', '.join(plan.labels[:20])}{more}")
+    console.print(f"runs         {n_runs} of {config.simulation.steps} steps{_and_more(config)}")
+    for lines in recordings:
+        for head, words in lines:
+            console.print(f"{head:<12} {words}", soft_wrap=True)
+    console.print(f"minutes      about {minutes:.1f} on {workers} processors, without start-up")
+    console.print(f"memory       about {peak_rss_mb() * workers:,.0f} MB in {workers} workers")
+    console.print(f"disk         about {disk / 1e6:,.0f} MB")
+
+
+def _and_more(config: ExperimentConfig) -> str:
+    """Return how far the number of runs may grow, in words; nothing where it may not."""
+    until = config.experiment.until
+    if until is None:
+        return ""
+    return (
+        f" at first; at most {until.maximum} replicates of a point, "
+        f"{until.maximum / until.minimum:.0f} times of all below"
+    )
+
+
+def _in_words(traffic: Replay) -> tuple[tuple[str, str], ...]:
+    """Return what is replayed of a recording, of which rows detectors start, and what they see."""
+    recording = traffic.recording
+    counts = np.bincount(recording.label, minlength=len(recording.families) + 1).tolist()
+    kinds = ("benign", *recording.families)
+    found = [f"{n:,} {kind}" for n, kind in zip(counts, kinds, strict=True) if n]
+    n_pools, n_pool, _ = recording.pool.shape
+    of_each = f" for each of {n_pools} groups of nodes" if n_pools > 1 else ""
+    names = recording.feature_names
+    return (
+        ("traffic", f"{recording.path}: {len(recording.label):,} rows to replay"),
+        ("", _some(found)),
+        ("warm-up", f"{n_pool:,} benign rows besides{of_each}"),
+        ("features", f"{len(names)}: {_some(names)}"),
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = ", ..." if len(names) > SHOWN_NAMES else ""
+    return ", ".join(names[:SHOWN_NAMES]) + more
