@@ -2,7 +2,7 @@
 
 Choices of groups decide which files are read and merged, which takes a fifth of a second. All other
 overrides are applied to the result afterwards, by Hydra as well: so configurations of the same choices
-need that fifth of a second together, not each.
+need that fifth of a second together, not each, as long as no file of `conf/` has changed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from hydra import compose
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -36,8 +35,9 @@ class _Base:
     """The same as plain values; empty where some of them are references to others."""
 
 
-_BASES: WeakKeyDictionary[Any, dict[tuple[str, ...], _Base]] = WeakKeyDictionary()
-"""What was composed of which choices, as long as Hydra stays initialised for the same folder."""
+Files = tuple[tuple[str, int, int], ...]
+"""Names, times of change and sizes."""
+MOST_BASES = 256
 
 
 def composed(config_name: str, overrides: Sequence[str]) -> dict[str, Any]:
@@ -53,11 +53,7 @@ def composed(config_name: str, overrides: Sequence[str]) -> dict[str, Any]:
     group_exists = hydra.config_loader.repository.group_exists  # type: ignore[attr-defined]
     later = [o for o in parsed if _is_value(o, is_group=group_exists(o.key_or_group))]
     choices = tuple(str(o.input_line) for o in parsed if o not in later)
-    bases = _BASES.setdefault(hydra, {})
-    key = (config_name, *choices)
-    if key not in bases:
-        bases[key] = _base(config_name, choices)
-    return _changed(bases[key], later)
+    return _changed(_base(config_name, choices, _files()), later)
 
 
 def provide_plugins(overrides: Iterable[str]) -> None:
@@ -95,7 +91,16 @@ def _store(group: str, kind: str, node: dict[str, Any]) -> None:
     ConfigStore.instance().store(group=group, name=kind, node=node, provider="plug-in")
 
 
-def _base(config_name: str, choices: tuple[str, ...]) -> _Base:
+def _files() -> Files:
+    """Return what tells whether a file of `conf/` has changed."""
+    found = ((path, path.stat()) for path in sorted(CONF.rglob("*.yaml")))
+    return tuple((str(path), status.st_mtime_ns, status.st_size) for path, status in found)
+
+
+@lru_cache(maxsize=MOST_BASES)
+def _base(config_name: str, choices: tuple[str, ...], files: Files) -> _Base:
+    """Return what Hydra composes of choices; `files` are there for the cache to notice changes."""
+    del files
     config = compose(config_name=config_name, overrides=list(choices))
     values = OmegaConf.to_container(config, resolve=False)
     assert isinstance(values, dict)

@@ -23,7 +23,7 @@ import psycopg
 from tests.ports import free_port
 
 COMMAND = Path(sys.executable).parent / "quorumlab"
-POLL_SECONDS = 0.01
+POLL_SECONDS = 0.03
 PATIENCE_SECONDS = 180.0
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from flows.compose import CONF, compose_experiment
+from sim_core.config import ModelConfig
 from sim_core.identity import run_key
 from sim_core.simulate import RunSpec, Segment, simulate
 
@@ -85,15 +86,24 @@ def spec_of(choice: str, folder: Path) -> RunSpec:
         ]
     settings += NEEDS.get(choice, lambda _: [])(folder)
     config, _ = compose_experiment(settings)
-    part = config.model_part()
-    return RunSpec(run_key(part, 3, 0), part, seed=3, replicate=0, checkpoint_every=EVERY)
+    return _spec(config.model_part())
+
+
+def leave(spec: RunSpec, checkpoint: bytes, choice: str, folder: Path) -> None:
+    """Leave in a folder what another process needs to go on with a run."""
+    (folder / f"{choice}.json").write_text(spec.config.model_dump_json())
+    (folder / f"{choice}.ckpt").write_bytes(checkpoint)
 
 
 def resume(folder: Path) -> Iterator[tuple[str, Segment]]:
-    """Yield each choice that has a checkpoint in the folder, with the last segment of its run."""
+    """Yield each choice that was left in the folder, with the last segment of its run."""
     for path in sorted(folder.glob("*.ckpt")):
-        choice = path.stem
-        yield choice, list(simulate(spec_of(choice, folder), path.read_bytes()))[-1]
+        config = ModelConfig.model_validate_json(path.with_suffix(".json").read_text())
+        yield path.stem, list(simulate(_spec(config), path.read_bytes()))[-1]
+
+
+def _spec(config: ModelConfig) -> RunSpec:
+    return RunSpec(run_key(config, 3, 0), config, seed=3, replicate=0, checkpoint_every=EVERY)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import pytest
 
 from sim_core.config import ModelConfig
 from sim_core.simulate import simulate
-from tests.contracts.choices import EVERY, GROUPS, REPLAYED, STEPS, all_choices, spec_of
+from tests.contracts.choices import EVERY, GROUPS, REPLAYED, STEPS, all_choices, leave, spec_of
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -36,13 +36,14 @@ def played(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> Playe
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("QUORUMLAB_DATA", str(data_folder))
         for choice in all_choices():
-            segments = list(simulate(spec_of(choice, folder)))
+            spec = spec_of(choice, folder)
+            segments = list(simulate(spec))
             assert [segment.next_step for segment in segments] == list(
                 range(EVERY, STEPS + 1, EVERY)
             )
             found.heads[choice] = segments[-1].head.hex()
             found.summaries[choice] = segments[-1].summary
-            (folder / f"{choice}.ckpt").write_bytes(segments[0].checkpoint)
+            leave(spec, segments[0].checkpoint, choice, folder)
     out = subprocess.run(
         [sys.executable, "-m", "tests.contracts.choices", str(folder)],
         cwd=CHECKOUT,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
@@ -74,6 +78,7 @@ def test_files_are_read_once_for_the_same_choices(monkeypatch: pytest.MonkeyPatc
         asked.append(overrides)
         return compose(config_name, overrides)
 
+    composing._base.cache_clear()
     monkeypatch.setattr(composing, "compose", counted)
     for share in range(20):
         for rule in ("majority", "bft"):
@@ -84,3 +89,17 @@ def test_files_are_read_once_for_the_same_choices(monkeypatch: pytest.MonkeyPatc
         ["adversary=flipper", "consensus=majority"],
         ["adversary=flipper", "consensus=bft"],
     ]
+
+
+def test_a_file_that_has_changed_is_read_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    GlobalHydra.instance().clear()
+    folder = tmp_path / "conf"
+    shutil.copytree(CONF, folder)
+    monkeypatch.setattr(composing, "CONF", folder)
+    study = folder / "study" / "mine.yaml"
+    for nodes in (7, 88):
+        study.write_text(f"# @package _global_\nsimulation: {{nodes: {nodes}}}\n")
+        with initialize_config_dir(str(folder), version_base=None):
+            assert composed("config", ["+study=mine"])["simulation"]["nodes"] == nodes
