@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from sim_core.results import CONFIDENCE, Interval, RunRecord
+from sim_core.results import Interval, RunRecord
 from sim_core.workspace import write_whole
-from tasks.plots.step_curves import CUMULATIVE, OF_ATTACKS
+from tasks.plots.step_means import CUMULATIVE, OF_ATTACKS, has_attacks, step_means
 from tasks.plots.style import DASHES, PALETTE, short, words_of
 
 if TYPE_CHECKING:  # matplotlib takes a second to import: only who draws pays for it
@@ -111,7 +111,8 @@ def draw_curves(steps: pd.DataFrame, metric: str, path: Path) -> Path:
     from matplotlib.figure import Figure
 
     with mpl.rc_context(STYLE):
-        shown = dict(list(curves_of(steps, metric).items())[:MOST_CURVES])
+        points = list(steps.groupby("label", sort=False))[:MOST_CURVES]
+        shown = {str(label): step_means(rows, metric) for label, rows in points}
         figure = Figure(figsize=(8.2, max(4.4, 0.8 + 0.18 * len(shown))), dpi=DOTS_PER_INCH)
         axes = figure.subplots()
         is_shaded = _shade_attacks(axes, steps)
@@ -124,44 +125,9 @@ def draw_curves(steps: pd.DataFrame, metric: str, path: Path) -> Path:
     return path
 
 
-def curves_of(steps: pd.DataFrame, metric: str) -> dict[str, pd.DataFrame]:
-    """Return, per point, mean, low and high of a metric over replicates, indexed by step.
-
-    Undefined values are left out: a step where no replicate has a value is NaN, one where a
-    single replicate has one has no interval.
-
-    >>> frame = pd.DataFrame({"run_id": list("aabb"), "label": "x", "step": [0, 1, 0, 1],
-    ...                       "auroc": [0.5, None, 0.7, 0.4]})
-    >>> curves_of(frame, "auroc")["x"].round(2).values.tolist()
-    [[0.6, -0.67, 1.87], [0.4, nan, nan]]
-    """
-    from scipy.special import stdtrit  # Student's t without the 60 MB of scipy.stats
-
-    values = steps[["run_id", "label", "step"]].assign(value=steps[metric].astype(float))
-    if metric in CUMULATIVE:
-        values["value"] = values.groupby("run_id")["value"].cumsum()
-    if metric in OF_ATTACKS:
-        values = values[_has_attacks(steps)]
-    curves: dict[str, pd.DataFrame] = {}
-    for label, rows in values.groupby("label", sort=False):
-        table = rows.groupby("step")["value"].agg(["mean", "std", "count"])
-        n = table["count"].to_numpy(dtype=float)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            half = stdtrit(n - 1, (1 + CONFIDENCE) / 2) * table["std"] / np.sqrt(n)
-        curves[str(label)] = pd.DataFrame(
-            {"mean": table["mean"], "low": table["mean"] - half, "high": table["mean"] + half}
-        )
-    return curves
-
-
-def _has_attacks(steps: pd.DataFrame) -> pd.Series[bool]:
-    """Return which rows have attack flows at honest nodes."""
-    return (steps["honest_tp"] + steps["honest_fn"]) > 0
-
-
 def _shade_attacks(axes: Axes, steps: pd.DataFrame) -> bool:
     """Shade the steps with attack flows and return True, if some steps lack them in all points."""
-    by_point = _has_attacks(steps).groupby([steps["label"], steps["step"]]).any().unstack("label")
+    by_point = has_attacks(steps).groupby([steps["label"], steps["step"]]).any().unstack("label")
     under_way = by_point.any(axis=1)
     if by_point.nunique(axis=1).max() > 1 or under_way.all() or not under_way.any():
         return False

@@ -9,7 +9,6 @@ import numpy as np
 
 from sim_core.comparison.pairing import LARGEST
 from sim_core.comparison.verdicts import Comparison
-from sim_core.results import CONFIDENCE
 from tasks.plots.canvas import NoPicture, Picture, ticks
 from tasks.plots.curves import (
     Curve,
@@ -21,15 +20,12 @@ from tasks.plots.curves import (
     draw_frame,
     draw_names,
 )
+from tasks.plots.step_means import CUMULATIVE, OF_ATTACKS, step_means
 from tasks.plots.style import short, words_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-CUMULATIVE = frozenset({"true_confirmations", "false_confirmations", "messages_sent"})
-"""Counts of a step, which are drawn as sums since step 0."""
-OF_ATTACKS = frozenset({"precision", "recall", "f1", "mcc"})
-"""Metrics that say nothing about steps without attack flows, which are left out of their curves."""
 HAVE_CURVES = (
     "f1", "recall", "precision", "auroc", "immunity_share", "true_confirmations",
     "false_confirmations", "benign_blocked_share", "messages_sent", "mcc",
@@ -63,22 +59,10 @@ def curve_of(rows: pd.DataFrame, metric: str) -> Curve:
 
     Undefined values are left out: a step where no replicate has one is no part of the curve.
     """
-    from scipy.special import stdtrit  # Student's t without the 60 MB of scipy.stats
-
-    values = rows[["run_id", "step"]].assign(value=rows[metric].astype(float))
-    if metric in CUMULATIVE:
-        values["value"] = values.groupby("run_id")["value"].cumsum()
-    if metric in OF_ATTACKS:
-        values = values[(rows["honest_tp"] + rows["honest_fn"]) > 0]
-    table = values.groupby("step")["value"].agg(["mean", "std", "count"])
-    table = table[(table["count"] > 0) & (table["mean"].abs() < LARGEST)]
-    n = table["count"].to_numpy(dtype=np.float64)
-    mean = table["mean"].to_numpy(dtype=np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        error = table["std"].to_numpy(dtype=np.float64) / np.sqrt(n)
-        half = stdtrit(np.maximum(n - 1, 1), (1 + CONFIDENCE) / 2) * error
+    table = step_means(rows, metric)
+    table = table[table["mean"].abs() < LARGEST]
     steps = table.index.to_numpy(dtype=np.float64)
-    return np.column_stack([steps, mean, mean - half, mean + half])
+    return np.column_stack([steps, table.to_numpy(dtype=np.float64)])
 
 
 def draw_step_curves(

@@ -380,6 +380,7 @@ def test_a_worker_that_stands_still_is_found_and_told_to_people(
     begun = program.start(
         "run", *SMALL, *WATCHFUL, "alerts.stalled_seconds=2", "executor=processes",
         "executor.num_cpus=1", "orchestrator=none",
+        "alerts.growth_mb=2000",  # within these few looks a worker that only begins grows too
     )  # fmt: skip
     program.wait_for(begun, (tmp_path / "stopped").exists)  # on a busy machine it idles before too
     program.wait_for(begun, lambda: any(b"no step for" in body for body in receiver.bodies))

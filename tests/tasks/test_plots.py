@@ -17,13 +17,12 @@ from tasks.draw_plots import (
     MAIN_METRICS,
     MOST_CURVES,
     MOST_ROWS,
-    curves_of,
     draw_all,
     draw_curves,
     draw_intervals,
     spread_out,
 )
-from tasks.plots.step_curves import OF_ATTACKS
+from tasks.plots.step_means import OF_ATTACKS, step_means
 from tasks.plots.style import DASHES, PALETTE, WORDS, short
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -130,7 +129,7 @@ def test_runs_without_a_result_are_left_out(
 def test_curves_are_means_with_t_intervals_over_replicates() -> None:
     records = make_records(2, 5)
     steps = make_steps(records)
-    curve = curves_of(steps, "f1")["point-1"]
+    curve = step_means(steps[steps["label"] == "point-1"], "f1")
     values = steps[(steps["label"] == "point-1") & (steps["step"] == 4)]["f1"]
     expected = interval(values.tolist())
     assert tuple(curve.loc[4]) == pytest.approx((expected.mean, expected.ci_low, expected.ci_high))
@@ -138,7 +137,7 @@ def test_curves_are_means_with_t_intervals_over_replicates() -> None:
 
 def test_undefined_values_are_left_out_and_not_zero() -> None:
     steps = make_steps(make_records(1, 2))
-    known = curves_of(steps, "auroc")["point-0"]["mean"].dropna()
+    known = step_means(steps, "auroc")["mean"].dropna()
     assert known.index.tolist() == [0, 4, 8]
     assert known.min() >= 0.5
 
@@ -146,12 +145,12 @@ def test_undefined_values_are_left_out_and_not_zero() -> None:
 @pytest.mark.parametrize("metric", sorted(OF_ATTACKS))
 def test_steps_without_attacks_are_no_part_of_curves_about_attacks(metric: str) -> None:
     steps = make_steps(make_records(1, 2)).assign(**{metric: 0.5})
-    assert curves_of(steps, metric)["point-0"].index.tolist() == list(range(3, 9))
+    assert step_means(steps, metric).index.tolist() == list(range(3, 9))
 
 
 def test_confirmations_are_summed_over_steps_for_each_run() -> None:
     steps = make_steps(make_records(1, 3))
-    curve = curves_of(steps, "true_confirmations")["point-0"]["mean"]
+    curve = step_means(steps, "true_confirmations")["mean"]
     totals = steps.groupby("run_id")["true_confirmations"].sum()
     assert curve.iloc[-1] == pytest.approx(totals.mean())
     assert curve.is_monotonic_increasing
