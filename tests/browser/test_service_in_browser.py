@@ -39,6 +39,7 @@ def started(program: Program) -> tuple[str, str]:
     return prefect, mlflow
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_from_up_over_a_form_to_the_comparison_and_down(
     program: Program, page: Page, picture: Picture

@@ -28,6 +28,7 @@ CHANGED = ("QUORUMLAB_", "MPLBACKEND")
 
 
 @each_notebook
+@pytest.mark.slow
 def test_notebook_runs(path: Path, tmp_path: Path) -> None:
     environment = {name: v for name, v in os.environ.items() if not name.startswith(CHANGED)}
     environment |= {

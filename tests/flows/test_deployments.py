@@ -93,6 +93,7 @@ def test_triggered_sweep_is_carried_out_and_shows_its_results(service: Service) 
     assert {"results", "verdicts"} <= {found["key"] for found in artifacts}
 
 
+@pytest.mark.slow  # it waits for the clock
 def test_what_is_due_by_the_clock_is_carried_out_again_and_again(service: Service) -> None:
     deployment = service.get("deployments/name/clean/clean")["id"]
     schedules = f"deployments/{deployment}/schedules"

@@ -40,6 +40,7 @@ def heads_of(program: Program, *words: str) -> dict[str, str]:
     return {run["run_id"]: run["ledger_head"] for run in program.summary()["runs"]}
 
 
+@pytest.mark.slow
 def test_a_node_is_killed_and_another_joins(
     cluster: RayCluster, heads: dict[str, str], postgres: Postgres, tmp_path: Path
 ) -> None:
