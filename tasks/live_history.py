@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,6 +26,8 @@ LOG = logging.getLogger("quorumlab.telemetry")
 FILES = "live-*.jsonl"
 TIME, ISSUE = "ms", "issue"
 DIGITS = 3
+MOST_FILES = 8
+"""Whose content is kept, for all who look at them until something is added."""
 
 
 class LiveHistory:
@@ -118,6 +121,17 @@ def _is_left(path: Path) -> bool:
 
 def read_live(path: Path) -> Seen:
     """Return what a file says; what is no whole line of ours is left out."""
+    try:
+        size = path.stat().st_size
+    except OSError:  # it has been kept meanwhile
+        return Seen((), ())
+    return _read(path, size)
+
+
+@lru_cache(maxsize=MOST_FILES)
+def _read(path: Path, size: int) -> Seen:
+    """Read a file; `size` tells the cache of what was added, all that ever happens to such a file."""
+    del size
     samples: list[ResourceSample] = []
     issues: list[tuple[int, Issue]] = []
     for entry in _entries(path):
