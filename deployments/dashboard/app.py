@@ -33,7 +33,13 @@ PAGES = (
 
 ICON = Path(__file__).with_name("icon.svg")  # Streamlit's own ones come from a server of Google's
 
+# What is only being read again is not made pale meanwhile: pages say in words what is old.
+READABLE = (
+    "<style>[data-testid=stElementContainer][data-stale=true] {opacity: 1 !important}</style>"
+)
+
 st.set_page_config(page_title="quorumlab", page_icon=ICON, layout="wide")
+st.html(READABLE)
 chosen = st.navigation(PAGES)
 show_controls()
 chosen.run()
