@@ -58,8 +58,9 @@ class Form:
             numbers.nth(n).fill(str(value))  # as soon as it is there
 
     def change_last(self, name: str, value: float) -> None:
-        """Put another number in the place of a list's last one."""
-        self.field(name).get_by_role("spinbutton").last.fill(str(value))
+        """Put another number in the place of a list's last one; return when the form has looked at it."""
+        with self._page.expect_response(lambda answer: answer.url.endswith("/schemas/validate")):
+            self.field(name).get_by_role("spinbutton").last.fill(str(value))
 
     def start_choice(self, name: str) -> None:
         """Let a choice that is None so far be one."""
