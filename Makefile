@@ -26,6 +26,7 @@ $(READY): requirements.lock requirements-bootstrap.lock pyproject.toml
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock requirements-bootstrap.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
+	@echo "ready: source $(VENV)/bin/activate"
 
 run: setup  ## run the quick-start experiment (100 nodes, three points, ten replicates)
 	@$(BIN)/quorumlab run +study=quickstart

@@ -209,7 +209,9 @@ def _describe_hydra(error: Exception) -> str:
     if match:
         near = difflib.get_close_matches(match.group(1), known_keys(), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        return f"unknown key {shown(match.group(1))}{hint} All keys: quorumlab run --cfg job"
+        if match.group(1) == "study":
+            hint = "; did you mean +study=NAME?"
+        return f"unknown key {shown(match.group(1))}{hint or '.'} All keys: quorumlab run --cfg job"
     if (given := re.search(r"LexerNoViableAltException: (.*?)\s*\^", text)) is not None:
         return (
             f"cannot be understood: {shown(given[1])}: a value with signs or spaces needs quotes of "

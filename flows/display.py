@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import threading
 from collections import Counter
@@ -24,6 +25,7 @@ from rich.progress import (
 from rich.table import Table
 
 from flows.bench import Bench, Outcome, Spectator
+from flows.environment import workspace_folder
 from flows.prefect_server import own_server
 from flows.service import MLFLOW, address_of
 from flows.show_comparison import verdict_lines
@@ -39,6 +41,8 @@ SHOWN_VERDICTS = 8
 MOST_COLUMNS = 8
 """Points that have a column each; more have a row each."""
 SHOWN_ROWS = 24
+LAST_TENTH = 10
+"""Of the steps; it is told with the last run."""
 GAP = 3
 """Spaces between columns."""
 
@@ -55,7 +59,8 @@ class Terminal(Spectator):
         self._point_of: dict[str, int] = {}
         self._bars: dict[int, TaskID] = {}
         self._stage: TaskID | None = None
-        self._ended: Counter[str] = Counter()
+        self._over: set[str] = set()
+        """Runs that have all their steps, or failed."""
         self._done, self._total, self._printed = 0, 1, 0
         self._n_runs = 0
         self._progress = Progress(
@@ -97,7 +102,10 @@ class Terminal(Spectator):
             for run in plan.runs:
                 self._point_of[run.spec.run_key] = run.point
                 totals[run.point] += run.spec.config.simulation.steps
-                there[run.point] += committed.get(run.spec.run_key, 0)
+                done = committed.get(run.spec.run_key, 0)
+                there[run.point] += done
+                if done >= run.spec.config.simulation.steps:
+                    self._over.add(run.spec.run_key)
             self._total, self._done = sum(totals.values()), sum(there.values())
             more = f", {len(plan.runs) - self._n_runs} of them more" if self._n_runs else ""
             self._n_runs = len(plan.runs)
@@ -130,17 +138,22 @@ class Terminal(Spectator):
             if bar is not None:
                 self._progress.advance(bar, steps)
             tenth = 10 * self._done // self._total
-            if not self.console.is_terminal and tenth > self._printed:
+            if not self.console.is_terminal and self._printed < tenth < LAST_TENTH:
                 self._printed = tenth
-                self.console.print(
-                    f"[dim]{10 * tenth:3d} % of the steps, {sum(self._ended.values())} of "
-                    f"{self._n_runs} runs[/]"
-                )
+                self._tell(10 * tenth)
+
+    def _tell(self, percent: int) -> None:
+        """Print how far it is, where no bar does."""
+        n_over = f"{len(self._over)} of {self._n_runs} runs"
+        self.console.print(f"[dim]{percent:3d} % of the steps, {n_over}[/]")
 
     def ended(self, run_key: str, error: str | None) -> None:
         """Count a run, and say what failed."""
         with self._lock:
-            self._ended["failed" if error else "finished"] += 1
+            self._over.add(run_key)
+            is_last = self._done == self._total and len(self._over) == self._n_runs
+            if is_last and not self.console.is_terminal:
+                self._tell(100)
             if error:
                 self.console.print(f"[red]run {run_key[:12]} failed:[/] {escape(error)}")
 
@@ -326,33 +339,36 @@ def _where(bench: Bench, workspace: Path) -> str:
     if bench.config.output.plots:
         lines.append(f"plots        {bench.folder / 'plots'}")
     server = address_of(workspace, MLFLOW)
-    if tracking.kind == "mlflow_local" and server:
+    is_prefect, is_local = (
+        bench.config.orchestrator.kind == "prefect",
+        tracking.kind == "mlflow_local",
+    )
+    prefect = _prefect_address() if is_prefect else None
+    if is_local and server:
         lines.append(f"MLflow       {server}/#/experiments")
-    elif tracking.kind == "mlflow_local":
-        lines.append(
-            f"MLflow       {_program('mlflow')} server --host 127.0.0.1 --port 5000 "
-            f"--backend-store-uri sqlite:///{workspace / 'mlflow.db'}\n"
-            "             then http://127.0.0.1:5000/#/experiments"
-        )
     elif tracking.kind == "mlflow_server":
         lines.append(f"MLflow       {tracking.uri or 'MLFLOW_TRACKING_URI'}")
-    if bench.config.orchestrator.kind == "prefect":
-        lines.append(_prefect_hint(workspace))
+    if prefect:
+        lines.append(f"Prefect      {prefect}")
+    if (is_local and not server) or (is_prefect and not prefect):
+        lines.append(f"in a browser {_up(workspace)}")
     return "\n".join(lines)
 
 
-def _prefect_hint(workspace: Path) -> str:
-    """Return where the flow run can be seen."""
+def _prefect_address() -> str | None:
+    """Return where the flow run can be seen; None where its server ends with this command."""
     from prefect.settings import get_current_settings
 
     url = get_current_settings().api.url
-    if url and own_server() is None:
-        return f"Prefect      {url.removesuffix('/api')}"
-    return (
-        f"Prefect      PREFECT_SERVER_DATABASE_CONNECTION_URL=sqlite+aiosqlite:///"
-        f"{workspace / 'prefect.db'} {_program('prefect')} server start\n"
-        "             then http://127.0.0.1:4200/runs"
+    return url.removesuffix("/api") if url and own_server() is None else None
+
+
+def _up(workspace: Path) -> str:
+    """Return the command that starts the servers of a workspace."""
+    folder = (
+        "" if workspace == workspace_folder() else f" --workspace {shlex.quote(str(workspace))}"
     )
+    return f"{_program('quorumlab')} up{folder}"
 
 
 def _program(name: str) -> str:

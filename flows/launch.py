@@ -17,7 +17,7 @@ from flows.display import Terminal
 from flows.environment import prepare_environment, quiet_prefect_console
 from flows.inspect import find_experiment, opened
 from flows.orchestrators import PlainOrchestrator
-from flows.prefect_server import start_unless_configured
+from flows.prefect_server import own_server, start_unless_configured
 from flows.service import use_services
 from flows.stages import carry_out
 from sim_core.config import ExperimentConfig
@@ -84,7 +84,10 @@ def _load_prefect(console: Console) -> Conduct:
         quiet_prefect_console()
 
     def conduct(config: ExperimentConfig, points: Sequence[Point], execute: bool) -> None:  # noqa: FBT001
-        SPECTATOR.get().stage("starting Prefect's server")
+        is_ours = own_server() is not None
+        SPECTATOR.get().stage(
+            "starting Prefect's server" if is_ours else "telling Prefect's server"
+        )
         run_as_flow(config, points, execute=execute)
 
     return conduct

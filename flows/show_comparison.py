@@ -41,9 +41,12 @@ def show_report(report: Report, console: Console, *, title: str, notes: Sequence
         console.print("there is only one point: nothing to compare")
     for line in verdict_lines(report, MOST_SENTENCES):
         console.print(line, highlight=False)
-    for table in tables(report, is_wide=console.width >= WIDE):
+    is_wide = console.width >= WIDE
+    for table in tables(report, is_wide=is_wide):
         console.print(table)
-    for line in [*explanations(report), *notes]:
+    if report.comparisons and not is_wide:
+        notes = [*notes, f"A terminal of {WIDE} columns also shows the means and the effect size."]
+    for line in [*explanations(report, is_wide=is_wide), *notes]:
         console.print(f"[dim]{escape(line)}[/]", highlight=False)
     for gap in report.left_out[:MOST_GAPS]:
         console.print(f"[yellow]left out:[/] {escape(str(gap))}", highlight=False)

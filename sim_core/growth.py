@@ -45,6 +45,6 @@ def check_growth(existing: Experiment, plan: Plan, config: ExperimentConfig) -> 
             found.append(f"its points {', '.join(gone)} are missing or configured differently")
     if found:
         raise ExperimentConflict(
-            f"experiment {plan.name!r} exists and is another one: {'; '.join(found)}. Points, "
+            f"experiment {plan.name!r} exists and cannot become this one: {'; '.join(found)}. Points, "
             "replicates and steps may only be added; choose another experiment.name, or none"
         )

@@ -73,7 +73,7 @@ def _progress(name: str) -> None:
         ("Steps per minute", *_rate(name, found, is_stale=answer.is_stale)),
         ("Runs finished", f"{found.runs.get('finished', 0):,}", others or f"of {n_runs:,}"),
         ("Nodes up", *_nodes(found)),
-        ("Voted on now", *_pending(found)),
+        ("Voted on now" if found.state == "running" else "Undecided", *_pending(found)),
         ("Processors", f"{machine.cpu_percent:.0f} %", "this machine, all programs"),
         ("Memory", f"{machine.memory_percent:.0f} %", f"{machine.memory_mb:,.0f} MB in use"),
     )

@@ -109,12 +109,12 @@ def others(comparisons: Sequence[Comparison]) -> list[str]:
     return [f"other comparisons: {told}"]
 
 
-def explanations(report: Report) -> list[str]:
-    """Return how the figures are to be read."""
+def explanations(report: Report, *, is_wide: bool = True) -> list[str]:
+    """Return how the figures are to be read; tables that are not wide have no effect size."""
     least = plain(report.smallest.relative * SMALLEST_MEAN)
     lines = [
         (
-            f"difference ± half of its {percent(1 - report.alpha)} interval; d: effect size; p: "
+            f"difference ± half of its {percent(1 - report.alpha)} interval; {'d: effect size; ' if is_wide else ''}p: "
             f"adjusted after Holm over {report.family} tests, better or worse below "
             f"{report.alpha:g}; saved: share of the variance that the same random numbers took away."
         ),

@@ -90,7 +90,7 @@ def test_another_configuration_of_the_same_name_is_refused(tmp_path: Path, other
     before = program.query("SELECT * FROM run")
     refused = program.run(*words, other)
     assert refused.returncode == 2, refused.stderr
-    assert "exists and is another one" in refused.stderr
+    assert "exists and cannot become this one" in refused.stderr
     assert program.query("SELECT * FROM run") == before
     assert program.run(*words).returncode == 0
 
