@@ -339,10 +339,8 @@ def _where(bench: Bench, workspace: Path) -> str:
     if bench.config.output.plots:
         lines.append(f"plots        {bench.folder / 'plots'}")
     server = address_of(workspace, MLFLOW)
-    is_prefect, is_local = (
-        bench.config.orchestrator.kind == "prefect",
-        tracking.kind == "mlflow_local",
-    )
+    is_prefect = bench.config.orchestrator.kind == "prefect"
+    is_local = tracking.kind == "mlflow_local"
     prefect = _prefect_address() if is_prefect else None
     if is_local and server:
         lines.append(f"MLflow       {server}/#/experiments")

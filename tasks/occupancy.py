@@ -21,6 +21,9 @@ from sim_core.operations import Operations
 
 MATTERS = 0.1
 """Share of the workers' time from which waiting for something is worth a word."""
+MATTERS_SECONDS = 10.0
+"""What it has to have cost besides: small experiments are all start."""
+LITTLE = "there is little to gain"
 
 
 @dataclass(frozen=True)
@@ -137,8 +140,8 @@ def summarised(stays: Sequence[Stay]) -> Utilisation:
     """Return how busy workers were, and what would help.
 
     >>> one, two = Place("a", 1), Place("a", 2)
-    >>> str(summarised([Stay(0, 5, one, 0.0, 10.0), Stay(1, 5, two, 0.0, 4.0)]))
-    '2 workers, busy 70% of 10.0 s; the last shards kept few workers busy: lower executor.shard_runs'
+    >>> str(summarised([Stay(0, 5, one, 0.0, 100.0), Stay(1, 5, two, 0.0, 40.0)]))
+    '2 workers, busy 70% of 100.0 s; the last shards kept few workers busy: lower executor.shard_runs'
     """
     levels = _levels(stays)
     workers = max(n for _, _, n in levels)
@@ -165,7 +168,7 @@ def summarised(stays: Sequence[Stay]) -> Utilisation:
         round(shares["start"], 4),
         round(shares["tail"], 4),
         round(shares["between"], 4),
-        _advice(shares),
+        _advice(shares, last),
     )
 
 
@@ -183,11 +186,11 @@ def _levels(stays: Sequence[Stay]) -> list[tuple[float, float, int]]:
     return found or [(moments[0], moments[0], 1)]
 
 
-def _advice(shares: dict[str, float]) -> str:
-    """Return what would let workers wait less, in words."""
+def _advice(shares: dict[str, float], seconds: float) -> str:
+    """Return what would let workers wait less, in words: why they did, a colon, and what to do."""
     worst = max(shares, key=lambda name: shares[name])
-    if shares[worst] < MATTERS:
-        return "there is little to gain"
+    if shares[worst] < MATTERS or shares[worst] * seconds < MATTERS_SECONDS:
+        return LITTLE
     if worst == "start":
         return "their start took most of the rest: more runs at once, or executor=processes"
     if worst == "tail":

@@ -16,6 +16,7 @@ from flows.service import read_services
 from sim_core.errors import UserError
 from sim_core.workspace import Workspace
 from tasks.issues import SEVERITIES
+from tasks.occupancy import LITTLE
 
 MOST_EXPERIMENTS = 50
 """The latest, of which what their last command noted is read."""
@@ -92,11 +93,11 @@ def _summary(workspace: Workspace, name: str) -> Iterator[Advice]:
         what = f"validation: {failed.get('expectation', '-')}: {failed.get('detail', '-')}"
         yield Advice("critical", name, what, f"quorumlab verify {name}")
     utilisation = summary.get("utilisation") or {}
-    if utilisation.get("advice") not in (None, "there is little to gain"):
+    if (advice := utilisation.get("advice")) not in (None, LITTLE):
         busy = utilisation.get("busy_share")
         share = f"{busy:.0%}" if isinstance(busy, int | float) else "-"
-        what = f"workers were busy {share} of the time"
-        yield Advice("low", name, what, str(utilisation["advice"]))
+        why, _, todo = str(advice).partition(": ")
+        yield Advice("low", name, f"workers were busy {share} of the time: {why}", todo)
 
 
 def _live(workspace: Workspace, name: str) -> Iterator[Advice]:

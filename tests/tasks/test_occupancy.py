@@ -17,11 +17,12 @@ ONE, TWO = Place("a", 1), Place("b", 2)
 @pytest.mark.parametrize(
     ("spans", "shares", "advice"),
     [
-        ([(ONE, 0, 10), (TWO, 0, 10)], (1.0, 0.0, 0.0, 0.0), "little to gain"),
-        ([(ONE, 5, 10), (TWO, 5, 10)], (0.5, 0.5, 0.0, 0.0), "processes"),
-        ([(ONE, 0, 10), (TWO, 0, 5)], (0.75, 0.0, 0.25, 0.0), "lower executor.shard_runs"),
+        ([(ONE, 0, 100), (TWO, 0, 100)], (1.0, 0.0, 0.0, 0.0), "little to gain"),
+        ([(ONE, 5, 10), (TWO, 5, 10)], (0.5, 0.5, 0.0, 0.0), "little to gain"),
+        ([(ONE, 50, 100), (TWO, 50, 100)], (0.5, 0.5, 0.0, 0.0), "processes"),
+        ([(ONE, 0, 100), (TWO, 0, 50)], (0.75, 0.0, 0.25, 0.0), "lower executor.shard_runs"),
         (
-            [(ONE, 0, 2), (TWO, 0, 2), (ONE, 6, 10), (TWO, 6, 10)],
+            [(ONE, 0, 20), (TWO, 0, 20), (ONE, 60, 100), (TWO, 60, 100)],
             (0.6, 0.0, 0.0, 0.4),
             "raise executor.max_in_flight",
         ),
