@@ -133,7 +133,7 @@ def _words(found: Curves, metric: str) -> str:
         f"{row.label}: {getattr(row, metric):.3g} at step {row.step}"
         for row in last.head(6).itertuples()
     )
-    every = f", every {found.every}. step" if found.every > 1 else ""
+    every = f", one step in {found.every}" if found.every > 1 else ""
     some = "" if found.runs == found.all_runs else f" of {found.all_runs:,} that have begun"
     return f"{words_of(metric).title}: means over {found.runs:,} runs{some}{every}. {newest}."
 

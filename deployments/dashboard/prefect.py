@@ -54,7 +54,7 @@ def log_in() -> Server | None:
 
 def _say_who_works(workers: Sequence[str]) -> None:
     if workers:
-        st.caption(f"At work for it: {', '.join(workers)}.")
+        st.caption(f"Workers that are ready: {', '.join(workers)}.")
     else:
         st.warning(
             f"No worker is there: what is started waits until one comes. {HOW_TO_START}.",
@@ -85,14 +85,14 @@ def _widget(question: Question, place: Any) -> Any:
     match question.kind:
         case "choice":
             options = [*question.options] if question.default else ["", *question.options]
-            return place.selectbox(title, options, key=key, format_func=lambda v: v or "as it is")
+            return place.selectbox(title, options, key=key, format_func=lambda v: v or "default")
         case "choices":
             return place.multiselect(title, question.options, key=key)
         case "number":
             like = float if isinstance(question.default, float) else int
             low, high = like(question.low or 0), like(min(question.high or 0, 2**53 - 1))
             return place.number_input(
-                title, low, high, question.default, key=key, help=words, placeholder="as it is"
+                title, low, high, question.default, key=key, help=words, placeholder="default"
             )
         case "numbers":
             return place.text_input(title, key=key, help=words, placeholder=words, max_chars=400)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import pandas as pd
 import streamlit as st
@@ -11,6 +11,7 @@ import streamlit as st
 from deployments.dashboard.shell import chart, clock, controls, plain, tiles, workspace
 from flows.dashboard.charts import draw_lines
 from flows.dashboard.telemetry import (
+    OURS,
     RATE,
     live_issues,
     newest_figures,
@@ -19,7 +20,10 @@ from flows.dashboard.telemetry import (
 )
 from flows.dashboard.view import age_in_words
 
-RAY = ("ray_nodes", "ray_cpus_in_use")
+PROCESSORS = {OURS: "this experiment", "cpu_utilization_percentage": "all programs"}
+MEMORY = {"driver_rss_megabytes": "its driver", "process_tree_rss_megabytes": "all its processes"}
+RAY = {"ray_nodes": "nodes", "ray_cpus_in_use": "processors in use"}
+NOTHING = pd.Series(dtype=float)
 ICONS = {
     "critical": ":material/error:",
     "high": ":material/error:",
@@ -58,22 +62,21 @@ def show_resources(name: str) -> None:
     frame = frame.assign(**{"time (UTC)": frame["time"].dt.tz_localize(None)})
     left, right = st.columns(2)
     with left:
-        columns = ["process_tree_cpu_percentage", "cpu_utilization_percentage"]
-        _lines(frame, columns, "percent", "Processor time: the experiment's (100: one), all", "cpu")
+        _lines(frame, PROCESSORS, "percent of all", "Processor time", "cpu")
     with right:
-        columns = ["driver_rss_megabytes", "process_tree_rss_megabytes"]
-        _lines(frame, columns, "megabytes", "Resident memory: the driver's, all processes", "rss")
+        _lines(frame, MEMORY, "megabytes", "Resident memory", "rss")
     with left:
-        _lines(frame, [RATE], "steps per minute", "Throughput: steps that were committed", "rate")
+        words = "Throughput: steps that were committed"
+        _lines(frame, {RATE: "steps per minute"}, "steps per minute", words, "rate")
     with right:
-        _lines(frame, RAY, "number", "Ray: nodes, and processors in use", "ray")
+        _lines(frame, RAY, "number", "Ray", "ray")
 
 
-def _lines(frame: pd.DataFrame, columns: Sequence[str], up: str, words: str, key: str) -> None:
-    known = [column for column in columns if column in frame and frame[column].notna().any()]
+def _lines(frame: pd.DataFrame, names: Mapping[str, str], up: str, words: str, key: str) -> None:
+    """Draw the columns of a table that have values, under these names."""
+    known = [name for column, name in names.items() if frame.get(column, NOTHING).notna().any()]
     if not known:
         return
-    peak = "; ".join(
-        f"{column.replace('_', ' ')} at most {frame[column].max():,.0f}" for column in known
-    )
-    chart(draw_lines(frame, "time (UTC)", known, up), f"{words}. {peak}.", key=key)
+    named = frame.rename(columns=names)
+    peak = "; ".join(f"{name} at most {named[name].max():,.0f}" for name in known)
+    chart(draw_lines(named, "time (UTC)", known, up), f"{words}: {peak}.", key=key)

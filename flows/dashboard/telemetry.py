@@ -14,7 +14,10 @@ from tasks.resource_history import TIME, seen_history
 from tasks.sample_resources import STEPS
 
 COMMITTED = STEPS.removeprefix("system/")
+ALL, OTHERS = "cpu_utilization_percentage", "other_programs_cpu_percentage"
 RATE = "steps_per_minute"
+OURS = "cpu_percentage_of_all"
+"""Processor time of the experiment, as that of all programs is given: 100 is all processors."""
 RATE_SECONDS = 10.0
 """Over which throughput is taken at least: steps are committed many at once."""
 NEWEST = {
@@ -47,7 +50,19 @@ def resource_table(folder: Path, most: int) -> pd.DataFrame:
         return frame
     every = max(1, -(-len(frame) // most))
     newest = (len(frame) - 1) % every
-    return with_rate(frame).iloc[newest::every].reset_index(drop=True)
+    return with_share(with_rate(frame)).iloc[newest::every].reset_index(drop=True)
+
+
+def with_share(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return samples with the experiment's part of all processor time, where what others take is known.
+
+    >>> frame = pd.DataFrame({"cpu_utilization_percentage": [80.0], "other_programs_cpu_percentage": [30.0]})
+    >>> with_share(frame)[OURS].tolist()
+    [50.0]
+    """
+    if not {ALL, OTHERS} <= set(frame.columns):
+        return frame
+    return frame.assign(**{OURS: frame[ALL] - frame[OTHERS]})
 
 
 def with_rate(frame: pd.DataFrame) -> pd.DataFrame:
