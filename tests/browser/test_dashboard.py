@@ -330,7 +330,7 @@ def test_study_is_started_by_whoever_knows_the_password_and_followed(
     expect(page.get_by_role("button", name="Start", exact=True)).to_have_count(0)
     password.fill(str(password_of(program.workspace)))
     password.press("Enter")
-    expect(page.get_by_text(re.compile("^At work for it: "))).to_be_visible()
+    expect(page.get_by_text(re.compile("^Workers that are ready: "))).to_be_visible()
     page.get_by_label("Name", exact=True).fill("started-here")
     page.get_by_label("Nodes", exact=True).fill("10, 10001")
     for label, value in (("Steps", "20"), ("Replicates", "2")):
