@@ -27,6 +27,7 @@ def call(
 
 MISTAKES = {
     "unknown key": (["simulation.node=3"], "did you mean 'simulation.nodes'"),
+    "study without plus": (["study=quickstart"], "did you mean +study=NAME?"),
     "unknown new key": (["+simulation.colour=red"], "simulation.colour"),
     "wrong type": (["simulation.nodes=many"], "simulation.nodes: Input should be a valid integer"),
     "fraction of a node": (["simulation.nodes=10.5"], "simulation.nodes"),

@@ -149,6 +149,26 @@ def test_a_dry_run_says_what_it_has_found_in_a_table(tmp_path: Path):
     assert "2: ports, bytes" in shown
 
 
+@pytest.mark.parametrize(
+    ("nodes", "words"),
+    [(3, "one each"), (2, "the rows of several"), (5, "share theirs with others")],
+)
+def test_a_dry_run_says_how_ids_are_spread_over_nodes(tmp_path: Path, nodes: int, words: str):
+    table = tmp_path / "flows.csv"
+    rows = [f"{k % 7},host{k % 3},{'scan' if k % 10 == 0 else 'normal'}" for k in range(300)]
+    table.write_text("\n".join(["ports,host,kind", *rows]) + "\n")
+    console = Console(record=True, width=60)
+    config, points = compose_experiment([
+        "traffic=table", f"traffic.path={table}", "traffic.columns.label=kind",
+        "traffic.columns.node=host", "traffic.split=column", f"simulation.nodes={nodes}",
+        f"workspace={tmp_path / 'none'}",
+    ])  # fmt: skip
+    show_dry_run(config, points, console)
+    shown = console.export_text()
+    assert f"{nodes}, for 3 different values of the id column: " in shown
+    assert words in shown
+
+
 def test_an_experiment_with_a_design_grows_by_more_samples(run_plainly: Callable[..., Any]):
     words = (
         "experiment.name=drawn",

@@ -45,6 +45,10 @@ def run_edge(folder: Path, *words: str) -> tuple[subprocess.CompletedProcess[str
 def test_edge_reaches_the_same_heads_without_any_service(tmp_path: Path) -> None:
     done, packages = run_edge(tmp_path, "run", *OVERRIDES)
     assert done.returncode == 0, done.stderr
+    progress = [line for line in done.stdout.splitlines() if "% of the steps" in line]
+    assert progress[-1].strip() == "100 % of the steps, 2 of 2 runs"
+    assert sum("100 %" in line for line in progress) == 1
+    assert "in a browser" not in done.stdout, "there is nothing that a server could show"
     assert not set(packages) & set(HEAVY)
     folder = tmp_path / "workspace" / "experiments" / "small"
     summary = json.loads((folder / "summary.json").read_text())

@@ -117,6 +117,8 @@ def test_prefect_shows_messages_once(program: Program, prefect_api: str) -> None
     how = ("executor=inline", "tracking=off", "validation.engine=sql", "output.plots=false")
     done = program.run("run", *SMALL, *how, "experiment.name=shown-once")
     assert done.returncode == 0, done.stderr
+    assert "starting Prefect's server" not in done.stdout, "it is there already"
+    assert f"Prefect      {prefect_api.removesuffix('/api')}" in done.stdout
     found = records(program.workspace)
     named = {"flow_runs": {"name": {"any_": ["shown-once"]}}}
     (run,) = call_prefect(f"{prefect_api}/flow_runs/filter", json=named).raise_for_status().json()

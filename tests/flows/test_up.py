@@ -100,6 +100,7 @@ def test_up_run_up_down(program: Program) -> None:
 
     assert httpx.get(there["dashboard"]["health"]).text == "ok"
     restarts = (
+        ("worker", {"worker"}),
         ("dashboard", {"dashboard"}),
         ("Prefect", {"Prefect", "worker", "runner"}),
     )
