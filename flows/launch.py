@@ -17,7 +17,7 @@ from flows.display import Terminal
 from flows.environment import prepare_environment, quiet_prefect_console
 from flows.inspect import find_experiment, opened
 from flows.orchestrators import PlainOrchestrator
-from flows.prefect_server import own_server, start_unless_configured
+from flows.prefect_server import begin_server, own_server, use_server
 from flows.service import use_services
 from flows.stages import carry_out
 from sim_core.config import ExperimentConfig
@@ -57,8 +57,11 @@ def launch_experiment(
     use_services(workspace)
     prepare_environment(workspace)  # before Prefect, Ray and MLflow are imported
     console = console or Console()
-    conduct = plainly if config.orchestrator.kind == "none" else _load_prefect(console)
+    by_prefect = config.orchestrator.kind != "none"
+    if by_prefect:
+        begin_server()
     warm_up(config, plan, execute=execute)
+    conduct = _load_prefect(console) if by_prefect else plainly
     with cleaning_afterwards(config, console), Terminal(console, workspace=workspace) as terminal:
         token = SPECTATOR.set(terminal)
         try:
@@ -78,7 +81,7 @@ def plainly(config: ExperimentConfig, points: Sequence[Point], execute: bool) ->
 def _load_prefect(console: Console) -> Conduct:
     """Return what carries out an experiment as a flow."""
     with console.status("starting Prefect"):
-        start_unless_configured()
+        use_server()
         from flows.experiment import run_as_flow
 
         quiet_prefect_console()
@@ -100,12 +103,14 @@ def warm_up(config: ExperimentConfig, plan: Plan, *, execute: bool = True) -> No
         executor = worth_starting(config.executor, plan.most_nodes)
         on_ray = execute and executor.kind in ON_RAY
         if on_ray:
+            from tasks.on_ray import warm_workers
             from tasks.ray_start import start_ray
 
             with contextlib.suppress(
                 QuorumlabError
             ):  # the flow tries again, and says what is wrong
                 start_ray(executor)
+                warm_workers(executor, plan.configs[0], len(plan.runs))
         for library in _needed_later(config, len(plan.labels)):
             importlib.import_module(library)
         if on_ray:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO
@@ -23,6 +24,8 @@ from flows.environment import collect_garbage_seldom, prefect_database
 
 HOST = "127.0.0.1"
 BACKLOG = 128
+START_SECONDS = 180.0
+"""It takes 5 seconds to start on two processors, longer on a busy machine."""
 STOP_SECONDS = 10.0
 DYING_SECONDS = 2.0
 """Between closing its socket and its end."""
@@ -39,16 +42,16 @@ SETTINGS = {
 
 
 class TemporaryServer:
-    """The server of this process."""
+    """A server that ends with this process."""
 
-    def __init__(self) -> None:
-        """Begin to start it; whoever asks it something waits until it answers."""
+    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+        """Begin to start it, with more settings; whoever asks it something waits until it answers."""
         with socket.create_server((HOST, 0), backlog=BACKLOG) as listening:
             self.url = f"http://{HOST}:{listening.getsockname()[1]}/api"
             self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as it
             self._process = subprocess.Popen(  # noqa: S603 - our own program
                 [sys.executable, "-P", "-m", "flows.prefect_server", str(listening.fileno())],
-                env={**os.environ, **SETTINGS, "PYTHONPATH": _path()},
+                env={**os.environ, **SETTINGS, **(settings or {}), "PYTHONPATH": _path()},
                 stdin=subprocess.PIPE,  # whose end tells it that we are gone
                 stdout=self._output,
                 stderr=self._output,
@@ -80,15 +83,26 @@ class TemporaryServer:
 _mine: list[TemporaryServer] = []
 
 
-def start_unless_configured() -> None:
-    """Begin to start a server for this process, unless Prefect's settings name one."""
+def begin_server() -> None:
+    """Begin to start a server for this process, beside the imports of this one.
+
+    Whether Prefect's settings name another one is known a second later, when Prefect is imported;
+    then this one has seen it as well, and does nothing.
+    """
+    if not os.environ.get("PREFECT_API_URL"):
+        _mine.append(TemporaryServer())
+
+
+def use_server() -> None:
+    """Use the server that was begun, unless Prefect's settings name another one."""
     from prefect.context import refresh_global_settings_context
     from prefect.settings import get_current_settings
 
-    if get_current_settings().api.url:
+    if not _mine or os.environ.get("PREFECT_API_URL"):
         return
-    create_tables(prefect_database())
-    _mine.append(TemporaryServer())
+    if get_current_settings().api.url:
+        _mine.pop().stop()
+        return
     os.environ["PREFECT_API_URL"] = _mine[0].url
     refresh_global_settings_context()
 
@@ -123,6 +137,11 @@ def _path() -> str:
 def _serve(descriptor: int) -> None:
     """Serve until whoever started this process tells it to end, or is gone."""
     collect_garbage_seldom()
+    from prefect.settings import get_current_settings
+
+    if get_current_settings().api.url:
+        return
+    create_tables(prefect_database())
     import uvicorn
     from prefect.server.api.server import create_app
 

@@ -116,6 +116,8 @@ def simulate(bench: Bench, orchestrator: Orchestrator, *, execute: bool) -> dict
                 if bench.config.validation.mode != "off" and not executor.dies_with_driver:
                     early = EarlyValidation(bench, orchestrator.log)
                     validation = stack.enter_context(closing(early))
+            if validation is not None:
+                validation.expect(len(runs))
             if runs and executor is not None:
                 with bench.stage("simulate", describe_round(number, runs)):
                     executions |= execute_shards(bench, runs, executor, orchestrator, validation)

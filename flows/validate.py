@@ -22,6 +22,8 @@ from tasks.simulate_shard import Log
 
 RUNS_AT_ONCE = 100
 """That are validated beside the others; with fewer, Great Expectations' own work would weigh more."""
+LAST_RUNS_AT_ONCE = 25
+"""Of the last hundred: what is not validated when the last run ends keeps the user waiting."""
 
 
 def validate(bench: Bench, orchestrator: Orchestrator) -> ValidationReport | None:
@@ -83,6 +85,7 @@ class EarlyValidation:
         """Start the thread."""
         self._bench, self._log = bench, log
         self._gathering: list[str] = []
+        self._n_to_come = 0
         self._lock = threading.Lock()
         self._batches: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
         self._is_closed = False
@@ -95,11 +98,18 @@ class EarlyValidation:
         self._batches.put([])
         self._thread.join()
 
+    def expect(self, n_runs: int) -> None:
+        """Take note that so many runs more are about to be simulated."""
+        with self._lock:
+            self._n_to_come += n_runs
+
     def ended(self, run_key: str) -> None:
         """Take note of a run that is finished."""
         with self._lock:
             self._gathering.append(run_key)
-            if len(self._gathering) < RUNS_AT_ONCE:
+            self._n_to_come -= 1
+            enough = max(LAST_RUNS_AT_ONCE, self._n_to_come)
+            if len(self._gathering) < min(RUNS_AT_ONCE, enough):
                 return
             batch, self._gathering = self._gathering, []
         self._batches.put(batch)

@@ -24,7 +24,7 @@ from tasks.last_words import last_words
 from tasks.logs.writing import LogTarget
 from tasks.occupancy import Place, unnoted
 from tasks.ray_start import end_ray, first_line, n_cpus, start_ray, take_back_sigterm
-from tasks.ray_worker import open_on_ray, simulate_in_shards
+from tasks.ray_worker import load_early, open_on_ray, simulate_in_shards
 from tasks.worker import SEGMENTS_AHEAD
 
 LOOK_SECONDS = 2.0
@@ -52,6 +52,17 @@ def open_network(
         yield SimulatedNetwork(config, seed=seed, open_shards=open_shards)
     finally:
         end_ray(ray)
+
+
+def warm_workers(config: ExecutorConfig, model: ModelConfig, n_runs: int) -> None:
+    """Let workers of a Ray of this machine load what they need while there is no work for them yet."""
+    if config.kind != "ray_local" or config.network_shards > 1:
+        return
+    import ray
+
+    remote: Any = ray.remote(num_cpus=1, max_retries=0)(load_early)
+    for _ in range(min(n_cpus(config), n_runs)):
+        remote.remote(model)
 
 
 class RayExecutor:

@@ -8,6 +8,8 @@ import secrets
 import signal
 import socket
 import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -113,17 +115,32 @@ def n_cpus(config: ExecutorConfig) -> int:
 
 def _init_ray(ray: Any, config: ExecutorConfig) -> None:
     try:
-        ray.init(
-            address="local",
-            num_cpus=n_cpus(config),
-            object_store_memory=config.object_store_mb * 1024 * 1024,
-            include_dashboard=config.dashboard,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": ONE_THREAD},
-        )
+        with _inherited(ONE_THREAD):  # in a runtime environment it would cost workers a second each
+            ray.init(
+                address="local",
+                num_cpus=n_cpus(config),
+                object_store_memory=config.object_store_mb * 1024 * 1024,
+                include_dashboard=config.dashboard,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
     except (RuntimeError, ConnectionError, TimeoutError, ValueError, OSError) as error:
         raise Unavailable(Trouble.RAY_UNSTARTED.tell(reason=first_line(error))) from error
+
+
+@contextmanager
+def _inherited(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for the processes that are started meanwhile."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _connect(ray: Any, address: str) -> None:

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from sim_core.config import ModelConfig
 from sim_core.error_table import Trouble
-from sim_core.errors import Unavailable, UserError
+from sim_core.errors import QuorumlabError, Unavailable, UserError
 from sim_core.identity import program, run_key
 from sim_core.jobs import Attachment, Job
 from sim_core.jobs import Item as Made
 from sim_core.ledger.blocks import KEPT
+from sim_core.plugins.sources import plugins_of
 from sim_core.randomness import Streams
 from sim_core.shard import Shards
 from sim_core.sharding import ShardReplica, ShardSpec, open_sharded
 from sim_core.simulate import RunSpec
+from sim_core.simulated_network import SimulatedNetwork
 from sim_core.state import State
 from tasks.logs.writing import FILE as LOG_FILE
 from tasks.logs.writing import LogTarget, written_by_worker
@@ -28,6 +31,22 @@ from tasks.profiles.asked import simulate_as_asked
 
 Item = TypeVar("Item")
 GATHERING_SECONDS = 0.5
+WARMING_STEPS = 5
+WARMING_NODES = 2_000
+"""Of a network whose steps cost nothing beside what a worker loads for its first one."""
+
+
+def load_early(config: ModelConfig) -> None:
+    """Load what simulating such a network takes, compiled passes too: a second and a half of a worker.
+
+    What is wrong with the configuration is left to the run that has it, and so are plugins.
+    """
+    if config.simulation.nodes > WARMING_NODES or plugins_of(config):
+        return
+    with suppress(QuorumlabError):
+        network = SimulatedNetwork(config)
+        for _ in range(min(WARMING_STEPS, config.simulation.steps)):
+            network.step()
 
 
 class _RayRemote:

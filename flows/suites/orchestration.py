@@ -20,9 +20,13 @@ from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
+import httpx
+
 from flows.benchmarks.cases import Case, Group
 from flows.compose import compose_experiment
+from flows.environment import settings_for
 from flows.launch import plainly
+from flows.prefect_server import START_SECONDS, TemporaryServer
 from sim_core.errors import QuorumlabError
 from sim_core.plan import plan_runs
 from sim_core.simulate import simulate
@@ -63,9 +67,11 @@ def orchestration_suite(runs: int | None = None) -> list[Group]:
         ("one_core", on_processors(1, sweeping(many, *alone, "executor.num_cpus=1"))),
         ("two_cores", on_processors(2, sweeping(many, *alone, "executor.num_cpus=2"))),
     ]
+    untracked = command(many, "tracking=off")
     programs = [
         (f"program_{many}", running_program(command(many), many)),
-        (f"program_{many}_untracked", running_program(command(many, "tracking=off"), many)),
+        (f"program_{many}_untracked", running_program(untracked, many)),
+        (f"program_{many}_untracked_served", beside_server(untracked, many)),
     ]
     others = [(f"prefect_ray_{few}", running_program(command(few), few))]
     others += [
@@ -196,11 +202,32 @@ def running_program(command: Sequence[str], runs: int) -> Opened:
     return opened
 
 
-def _run_program(command: Sequence[str]) -> float:
+def beside_server(command: Sequence[str], runs: int) -> Opened:
+    """Return what opens such a program where Prefect's server is there already, as with `quorumlab up`."""
+
+    @contextmanager
+    def opened() -> Iterator[Callable[[], float]]:
+        with tempfile.TemporaryDirectory(prefix="quorumlab-") as folder:
+            server = TemporaryServer(settings_for(Path(folder)))
+            try:
+                httpx.get(f"{server.url}/health", timeout=START_SECONDS).raise_for_status()
+                yield lambda: _run_program(command, PREFECT_API_URL=server.url) / runs
+            finally:
+                server.stop()
+
+    return opened
+
+
+def _run_program(command: Sequence[str], **variables: str) -> float:
     with tempfile.TemporaryDirectory(prefix="quorumlab-") as folder:
         began = time.perf_counter()
         done = subprocess.run(  # noqa: S603 - this program
-            [*command], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, check=False
+            [*command],
+            cwd=folder,
+            env={**os.environ, **variables},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
         )
         seconds = time.perf_counter() - began
     if done.returncode:

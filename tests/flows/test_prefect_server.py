@@ -62,3 +62,12 @@ def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
     assert failed.returncode == 3
     assert "file is not a database" in failed.stderr
     assert "Traceback" not in failed.stderr
+
+
+def test_a_server_that_prefects_settings_name_is_used_and_none_of_our_own(tmp_path: Path) -> None:
+    program = Program(tmp_path)
+    (tmp_path / "prefect.toml").write_text('[api]\nurl = "http://127.0.0.1:1/api"\n')
+    failed = program.run("run", *TINY)
+    assert failed.returncode == 3
+    assert "http://127.0.0.1:1/api" in failed.stderr
+    assert not (program.workspace / "prefect.db").exists()

@@ -16,11 +16,13 @@ from typing import Any
 import psutil
 import pytest
 
-from sim_core.config import ExecutorConfig
+from sim_core.config import ExecutorConfig, ModelConfig
 from sim_core.errors import Interrupted, Unavailable, WorkerDied
 from sim_core.jobs import Job, RunError
 from sim_core.simulate import RunSpec, Segment
 from tasks.executors import open_executor
+from tasks.on_ray import warm_workers
+from tasks.ray_worker import load_early
 from tasks.worker import SEGMENTS_AHEAD
 from tasks.worker_pool import ProcessExecutor, Worker
 
@@ -251,6 +253,46 @@ def test_ray_asks_for_a_token_that_this_process_alone_knows() -> None:
     assert answers["knows it"].stdout == "1.0\n", answers["knows it"].stderr
     assert answers["does not"].returncode != 0
     assert "token is missing or incorrect" in answers["does not"].stderr
+
+
+def ready_in_worker() -> tuple[int, str | None, int]:
+    """Return who this worker is, its threads, and how many compiled passes it has loaded already."""
+    from numba.core.dispatcher import Dispatcher
+
+    ours = [module for name, module in sys.modules.items() if name.startswith("sim_core.")]
+    passes = {p for module in ours for p in vars(module).values() if isinstance(p, Dispatcher)}
+    return os.getpid(), os.environ.get("OMP_NUM_THREADS"), sum(bool(p.signatures) for p in passes)
+
+
+@pytest.mark.parametrize(("settings", "is_ready"), [({}, True), ({"nodes": 3_000}, False)])
+def test_a_worker_of_ray_is_ready_before_it_gets_work(
+    make_spec: MakeSpec,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, int],
+    is_ready: bool,
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    asked = ExecutorConfig(kind="ray_local", num_cpus=1)
+    with open_executor(asked):
+        import ray
+
+        assert os.environ["OMP_NUM_THREADS"] == "7"
+        ask: Any = ray.remote(ready_in_worker)
+        pid, n_threads, n_passes = ray.get(ask.remote())
+        assert (n_threads, n_passes) == ("1", 0)
+        warm_workers(asked, make_spec(simulation=settings).config, n_runs=3)
+        found = ray.get(ask.remote())
+        assert found[0] == pid, "another worker was started"
+        assert (found[2] > 10) == is_ready
+
+
+@pytest.mark.parametrize(
+    "groups", [{"traffic": {"kind": "table", "path": "nowhere.csv"}}, {"simulation": {"steps": 1}}]
+)
+def test_what_is_loaded_early_says_nothing_of_what_is_wrong(
+    make_config: Callable[..., ModelConfig], groups: dict[str, Any]
+) -> None:
+    load_early(make_config(**groups))
 
 
 def test_a_worker_loads_only_what_a_run_needs() -> None:
