@@ -36,7 +36,8 @@ from flows.dashboard.progress import (
 from sim_core.ledger.blocks import METRIC_COUNTS, METRIC_VALUES
 from tasks.plots.style import words_of
 
-FIRST_METRICS = ("immunity_share", "blacklist_coverage", "true_confirmations", "tp", "fp")
+FIRST_METRICS = ("true_confirmations", "false_confirmations", "immunity_share", "tp", "fp")
+"""The first of them is defined from the first step on."""
 METRICS = tuple(dict.fromkeys((*FIRST_METRICS, *METRIC_VALUES, *METRIC_COUNTS)))
 RECENT_SECONDS = 60.0
 """Over which throughput is taken."""
@@ -102,7 +103,8 @@ def _rate(name: str, found: Progress, *, is_stale: bool) -> tuple[str, str]:
 def _nodes(found: Progress) -> tuple[str, str]:
     if found.nodes_up is None:
         return "-", "no step yet"
-    return f"{found.nodes_up:,}", f"of {found.nodes:,}; {found.nodes - found.nodes_up:,} failed"
+    failed = found.nodes - found.nodes_up
+    return f"{found.nodes_up:,}", f"of {found.nodes:,} in all runs; {failed:,} failed"
 
 
 def _pending(found: Progress) -> tuple[str, str]:

@@ -126,8 +126,10 @@ def _measured_here(
     results: list[Result] = []
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task(name, total=total)
-        for group in groups:
+        for number, group in enumerate(groups, 1):
             names = ", ".join(case.name for case in group.cases)
+            if not console.is_terminal:  # where no bar is seen
+                console.print(f"measuring {names} ({number} of {len(groups)})", soft_wrap=True)
             progress.update(task, description=names if len(names) < 60 else names[:57] + "...")
             results += measure(
                 group, repeat=repeat, warmup=warmup, tick=lambda: progress.advance(task)

@@ -33,6 +33,12 @@ MOST_MARKS = 40
 TRUSTED = 0.5
 """Mean reputation below which a node's own votes were mostly against what was decided."""
 BEHAVIOURS = ("honest", "lying", "down", "not joined")
+BESIDE_LINKS = {
+    "none": "Nothing travels over links (dissemination=none): nodes decide alone. ",
+    "centralised": "Nothing travels over links (dissemination=centralised): a centre, which is not drawn, decides. ",
+    "ledger": "Nothing travels over links (dissemination=ledger): everybody reads the ledger. ",
+}
+"""What links do not carry, by kind of dissemination."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,7 @@ def look(ledger: Ledger, replayer: Replayer, step: int) -> Network:
     recorded = _recorded_hash(ledger, replayer.spec.run_key, step)
     thinned = edges if len(edges) <= MOST_EDGES else edges[:: -(-len(edges) // MOST_EDGES)]
     note = "Every node is every other one's neighbour. " if is_complete else ""
+    note += BESIDE_LINKS.get(replayer.spec.config.dissemination.kind, "")
     if len(thinned) < len(edges):
         note += f"{len(thinned):,} of {len(edges):,} links are drawn."
     return Network(

@@ -20,13 +20,11 @@ from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
-import httpx
-
-from flows.benchmarks.cases import Case, Group
+from flows.benchmarks.cases import Case, Group, Measured
 from flows.compose import compose_experiment
-from flows.environment import settings_for
+from flows.inspect import opened
 from flows.launch import plainly
-from flows.prefect_server import START_SECONDS, TemporaryServer
+from flows.suites.whole_programs import new_folder, served_folder
 from sim_core.errors import QuorumlabError
 from sim_core.plan import plan_runs
 from sim_core.simulate import simulate
@@ -45,7 +43,9 @@ OTHERS = {
 }
 """Programs that carry out the same sweep by other means, and the packages that they need. Looking for
 `ray.tune` itself would import Ray, and that has to wait until an executor has said who may talk to it."""
-Opened = Callable[[], AbstractContextManager[Callable[[], float]]]
+NAME = "sweep"
+Opened = Callable[[], AbstractContextManager[Callable[[], float | Measured]]]
+Sweep = Callable[[], AbstractContextManager[Callable[[], Measured]]]
 
 
 def orchestration_suite(runs: int | None = None) -> list[Group]:
@@ -67,11 +67,11 @@ def orchestration_suite(runs: int | None = None) -> list[Group]:
         ("one_core", on_processors(1, sweeping(many, *alone, "executor.num_cpus=1"))),
         ("two_cores", on_processors(2, sweeping(many, *alone, "executor.num_cpus=2"))),
     ]
-    untracked = command(many, "tracking=off")
     programs = [
-        (f"program_{many}", running_program(command(many), many)),
-        (f"program_{many}_untracked", running_program(untracked, many)),
-        (f"program_{many}_untracked_served", beside_server(untracked, many)),
+        (f"program_{many}", from_nothing(many)),
+        (f"program_{many}_untracked", from_nothing(many, "tracking=off")),
+        (f"program_{many}_served", beside_services(many)),
+        (f"program_{many}_served_untracked", beside_services(many, "tracking=off")),
     ]
     others = [(f"prefect_ray_{few}", running_program(command(few), few))]
     others += [
@@ -105,10 +105,10 @@ def words(runs: int) -> list[str]:
     return [*SETTINGS, f"experiment.replicates={replicates}", f"adversary.share={shares}"]
 
 
-def command(runs: int, *settings: str) -> list[str]:
+def command(runs: int, *settings: str, name: str = NAME) -> list[str]:
     """Return the command of a sweep with Prefect and a Ray worker, in the current folder's workspace."""
     ray = ["executor=ray_local", "executor.num_cpus=1"]
-    sweep = [*words(runs), "experiment.name=sweep", *ray, *settings]
+    sweep = [*words(runs), f"experiment.name={name}", *ray, *settings]
     return [sys.executable, "-m", "flows.cli", "run", "-m", *sweep]
 
 
@@ -116,7 +116,7 @@ def simulating(runs: int) -> Opened:
     """Return what opens the bare simulation of a sweep: no ledger, no file."""
 
     @contextmanager
-    def opened() -> Iterator[Callable[[], float]]:
+    def opening() -> Iterator[Callable[[], float]]:
         planned = plan_runs(*compose_experiment(words(runs), multirun=True)).runs
 
         def call() -> float:
@@ -128,36 +128,41 @@ def simulating(runs: int) -> Opened:
 
         yield call
 
-    return opened
+    return opening
 
 
-def sweeping(runs: int, *settings: str) -> Opened:
+def sweeping(runs: int, *settings: str) -> Sweep:
     """Return what opens a sweep in this process, in a new workspace every time."""
 
     @contextmanager
-    def opened() -> Iterator[Callable[[], float]]:
-        with tempfile.TemporaryDirectory(prefix="quorumlab-") as folder:
+    def opening() -> Iterator[Callable[[], Measured]]:
+        with new_folder() as folder:
             numbers = count()
-            yield lambda: _sweep(Path(folder) / str(next(numbers)), runs, settings)
 
-    return opened
+            def call() -> Measured:
+                workspace = folder / str(next(numbers))
+                return beyond_simulation(_sweep(workspace, runs, settings), workspace, NAME)
+
+            yield call
+
+    return opening
 
 
-def on_processors(n: int, case: Opened) -> Opened:
+def on_processors(n: int, case: Sweep) -> Opened:
     """Return a case whose threads and processes have this many of the machine's processors.
 
     Where the system does not let a program choose (macOS), it has all of them.
     """
 
     @contextmanager
-    def opened() -> Iterator[Callable[[], float]]:
+    def opening() -> Iterator[Callable[[], float]]:
         with case() as call:
-            yield lambda: _confined(n, call)
+            yield lambda: _confined(n, call).value
 
-    return opened
+    return opening
 
 
-def _confined(n: int, call: Callable[[], float]) -> float:
+def _confined(n: int, call: Callable[[], Measured]) -> Measured:
     if not hasattr(os, "sched_setaffinity"):
         return call()
     before = os.sched_getaffinity(0)
@@ -172,21 +177,51 @@ def sweeping_again(runs: int, *settings: str) -> Opened:
     """Return what opens a sweep whose runs are all there: nothing is simulated."""
 
     @contextmanager
-    def opened() -> Iterator[Callable[[], float]]:
-        with tempfile.TemporaryDirectory(prefix="quorumlab-") as folder:
-            _sweep(Path(folder), runs, settings)
-            yield lambda: _sweep(Path(folder), runs, settings)
+    def opening() -> Iterator[Callable[[], float]]:
+        with new_folder() as folder:
+            _sweep(folder, runs, settings)
+            yield lambda: _sweep(folder, runs, settings)
 
-    return opened
+    return opening
 
 
 def _sweep(workspace: Path, runs: int, settings: Sequence[str]) -> float:
     """Return the seconds that a run of a sweep took."""
-    where = ["experiment.name=sweep", "orchestrator=none", f"workspace={workspace}"]
+    where = [f"experiment.name={NAME}", "orchestrator=none", f"workspace={workspace}"]
     began = time.perf_counter()
     config, points = compose_experiment([*words(runs), *where, *settings], multirun=True)
     plainly(config, points, execute=True)
     return (time.perf_counter() - began) / (len(points) * config.experiment.replicates)
+
+
+def beyond_simulation(seconds: float, workspace: Path, name: str) -> Measured:
+    """Return the seconds that a run of a sweep took, and how many of them are not its simulation.
+
+    What its simulation took is what its worker says: of the same minutes, and with the same things
+    going on beside it.
+    """
+    with opened(workspace) as (_, ledger):
+        rows = ledger.runs_of(name)
+    simulated = sum(row["wall_seconds"] for row in rows) / len(rows)
+    return Measured(seconds, figures={"beyond_ms": 1e3 * (seconds - simulated)})
+
+
+def from_nothing(runs: int, *settings: str) -> Opened:
+    """Return what opens the program of a sweep, in a workspace of its own and with nothing else there."""
+
+    @contextmanager
+    def opening() -> Iterator[Callable[[], Measured]]:
+        with new_folder() as folder:
+            numbers = count()
+
+            def call() -> Measured:
+                workspace = folder / str(next(numbers))
+                asked = command(runs, *settings, f"workspace={workspace}")
+                return beyond_simulation(_run_program(asked) / runs, workspace, NAME)
+
+            yield call
+
+    return opening
 
 
 def running_program(command: Sequence[str], runs: int) -> Opened:
@@ -196,38 +231,37 @@ def running_program(command: Sequence[str], runs: int) -> Opened:
     """
 
     @contextmanager
-    def opened() -> Iterator[Callable[[], float]]:
+    def opening() -> Iterator[Callable[[], float]]:
         yield lambda: _run_program(command) / runs
 
-    return opened
+    return opening
 
 
-def beside_server(command: Sequence[str], runs: int) -> Opened:
-    """Return what opens such a program where Prefect's server is there already, as with `quorumlab up`."""
+def beside_services(runs: int, *settings: str) -> Opened:
+    """Return what opens such a program, of a sweep, where the services of `quorumlab up` are."""
 
     @contextmanager
-    def opened() -> Iterator[Callable[[], float]]:
-        with tempfile.TemporaryDirectory(prefix="quorumlab-") as folder:
-            server = TemporaryServer(settings_for(Path(folder)))
-            try:
-                httpx.get(f"{server.url}/health", timeout=START_SECONDS).raise_for_status()
-                yield lambda: _run_program(command, PREFECT_API_URL=server.url) / runs
-            finally:
-                server.stop()
+    def opening() -> Iterator[Callable[[], Measured]]:
+        with served_folder() as folder:
+            numbers = count(1)
 
-    return opened
+            def call() -> Measured:
+                n = next(numbers)  # runs of the same seed would be there already
+                more = [*settings, f"experiment.seed={n}", f"workspace={folder}"]
+                name = f"{NAME}-{n}"
+                asked = command(runs, *more, name=name)
+                return beyond_simulation(_run_program(asked) / runs, folder, name)
+
+            yield call
+
+    return opening
 
 
-def _run_program(command: Sequence[str], **variables: str) -> float:
+def _run_program(command: Sequence[str]) -> float:
     with tempfile.TemporaryDirectory(prefix="quorumlab-") as folder:
         began = time.perf_counter()
         done = subprocess.run(  # noqa: S603 - this program
-            [*command],
-            cwd=folder,
-            env={**os.environ, **variables},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
+            [*command], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, check=False
         )
         seconds = time.perf_counter() - began
     if done.returncode:

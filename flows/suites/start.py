@@ -11,7 +11,13 @@ from itertools import count
 from pathlib import Path
 
 from flows.benchmarks.cases import Case, Group, Measured
-from flows.suites.whole_programs import Ended, new_folder, quorumlab, run_to_end
+from flows.suites.whole_programs import (
+    Ended,
+    new_folder,
+    quorumlab,
+    run_to_end,
+    served_folder,
+)
 
 TINY = (
     "simulation.nodes=10", "simulation.steps=10", "experiment.replicates=2", "executor=inline",
@@ -63,13 +69,8 @@ def tiny_again() -> Iterator[Callable[[], Measured]]:
 @contextmanager
 def tiny_warm() -> Iterator[Callable[[], Measured]]:
     """Give what runs another tiny experiment where the services of `quorumlab up` are as well."""
-    with new_folder() as folder:
-        run_to_end(quorumlab("up", "--workspace", str(folder)), folder)
-        try:
-            with more_of_them(folder) as call:
-                yield call
-        finally:
-            run_to_end(quorumlab("down", "--workspace", str(folder)), folder)
+    with served_folder() as folder, more_of_them(folder) as call:
+        yield call
 
 
 @contextmanager

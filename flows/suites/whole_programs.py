@@ -127,3 +127,14 @@ def new_folder() -> Iterator[Path]:
     """Give a folder that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="quorumlab-") as folder:
         yield Path(folder)
+
+
+@contextmanager
+def served_folder() -> Iterator[Path]:
+    """Give such a folder as a workspace whose services run (`quorumlab up`)."""
+    with new_folder() as folder:
+        run_to_end(quorumlab("up", "--workspace", str(folder)), folder)
+        try:
+            yield folder
+        finally:
+            run_to_end(quorumlab("down", "--workspace", str(folder)), folder)

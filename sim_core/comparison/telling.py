@@ -11,6 +11,8 @@ from sim_core.comparison.report import Report
 from sim_core.comparison.verdicts import SMALLEST_MEAN, Comparison, Verdict, about
 from sim_core.comparison.wording import percent, plain, probability
 
+MOST_NEEDED = 10_000
+"""Replicates whose number is told."""
 MOST_OTHERS = 3
 POINTS_BY_POINT = 4
 """Up to so many points have a table each; beyond that each metric has one."""
@@ -81,7 +83,7 @@ def in_short(comparison: Comparison) -> str:
     """Return a verdict for a cell: how many replicates are needed, how small a difference is."""
     verdict = comparison.verdict
     if verdict == Verdict.TOO_FEW and comparison.replicates_needed is not None:
-        return f"needs ~{_compact(about(comparison.replicates_needed))}"
+        return needs(comparison.replicates_needed)
     if verdict == Verdict.TOO_FEW:
         return "too few"
     if verdict == Verdict.NO_DIFFERENCE:
@@ -89,8 +91,16 @@ def in_short(comparison: Comparison) -> str:
     return f"{verdict}, small" if comparison.is_finding and comparison.is_small else str(verdict)
 
 
-def _compact(n: int) -> str:
-    return str(n) if n < 1_000 else f"{n / 1_000:g}k"
+def needs(n: int) -> str:
+    """Return how many replicates it takes, as far as it matters.
+
+    >>> needs(24), needs(3_651), needs(641_000)
+    ('needs ~24', 'needs ~3.7k', 'needs >10k')
+    """
+    if n > MOST_NEEDED:
+        return f"needs >{MOST_NEEDED // 1_000}k"
+    n = about(n)
+    return f"needs ~{n}" if n < 1_000 else f"needs ~{n / 1_000:g}k"
 
 
 def others(comparisons: Sequence[Comparison]) -> list[str]:

@@ -216,6 +216,7 @@ def test_network_at_any_step_is_the_one_that_the_ledger_has_recorded(ledger: Led
         assert found.is_recorded is True
         assert len(found.nodes) == 12
         assert (found.nodes["behaviour"] == "lying").sum() == 1
+        assert found.note == ""
     ((held,),) = query(
         Path(str(ledger.engine.url.database)).parent,
         f"SELECT count(*) FROM decision WHERE run = {run_row(ledger, key_of(ledger)).number}"
@@ -224,6 +225,15 @@ def test_network_at_any_step_is_the_one_that_the_ledger_has_recorded(ledger: Led
     assert len(found.blocked) <= held
     assert found.nodes["blocks"].sum() == found.blocked["held by"].sum()
     charts.draw_network(found)
+
+
+@pytest.mark.parametrize("kind", ["none", "centralised", "ledger"])
+def test_links_that_carry_nothing_are_told(
+    ledger: Ledger, make_spec: Callable[..., Any], kind: str
+) -> None:
+    found = look(ledger, Replayer(make_spec(dissemination={"kind": kind})), 2)
+    assert f"Nothing travels over links (dissemination={kind})" in found.note
+    assert found.is_recorded is None
 
 
 def test_a_changed_ledger_is_not_called_what_happened(folder: Path, tmp_path: Path) -> None:
