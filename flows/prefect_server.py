@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO
@@ -42,16 +41,16 @@ SETTINGS = {
 
 
 class TemporaryServer:
-    """A server that ends with this process."""
+    """The server of this process."""
 
-    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
-        """Begin to start it, with more settings; whoever asks it something waits until it answers."""
+    def __init__(self) -> None:
+        """Begin to start it; whoever asks it something waits until it answers."""
         with socket.create_server((HOST, 0), backlog=BACKLOG) as listening:
             self.url = f"http://{HOST}:{listening.getsockname()[1]}/api"
             self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as it
             self._process = subprocess.Popen(  # noqa: S603 - our own program
                 [sys.executable, "-P", "-m", "flows.prefect_server", str(listening.fileno())],
-                env={**os.environ, **SETTINGS, **(settings or {}), "PYTHONPATH": _path()},
+                env={**os.environ, **SETTINGS, "PYTHONPATH": _path()},
                 stdin=subprocess.PIPE,  # whose end tells it that we are gone
                 stdout=self._output,
                 stderr=self._output,

@@ -68,10 +68,10 @@ def orchestration_suite(runs: int | None = None) -> list[Group]:
         ("two_cores", on_processors(2, sweeping(many, *alone, "executor.num_cpus=2"))),
     ]
     programs = [
-        (f"program_{many}", from_nothing(many)),
-        (f"program_{many}_untracked", from_nothing(many, "tracking=off")),
-        (f"program_{many}_served", beside_services(many)),
-        (f"program_{many}_served_untracked", beside_services(many, "tracking=off")),
+        (f"program_{many}", whole_program(many)),
+        (f"program_{many}_untracked", whole_program(many, "tracking=off")),
+        (f"program_{many}_served", whole_program(many, served=True)),
+        (f"program_{many}_served_untracked", whole_program(many, "tracking=off", served=True)),
     ]
     others = [(f"prefect_ray_{few}", running_program(command(few), few))]
     others += [
@@ -206,24 +206,6 @@ def beyond_simulation(seconds: float, workspace: Path, name: str) -> Measured:
     return Measured(seconds, figures={"beyond_ms": 1e3 * (seconds - simulated)})
 
 
-def from_nothing(runs: int, *settings: str) -> Opened:
-    """Return what opens the program of a sweep, in a workspace of its own and with nothing else there."""
-
-    @contextmanager
-    def opening() -> Iterator[Callable[[], Measured]]:
-        with new_folder() as folder:
-            numbers = count()
-
-            def call() -> Measured:
-                workspace = folder / str(next(numbers))
-                asked = command(runs, *settings, f"workspace={workspace}")
-                return beyond_simulation(_run_program(asked) / runs, workspace, NAME)
-
-            yield call
-
-    return opening
-
-
 def running_program(command: Sequence[str], runs: int) -> Opened:
     """Return what opens a program that is started in a new folder; seconds are of one run.
 
@@ -237,20 +219,24 @@ def running_program(command: Sequence[str], runs: int) -> Opened:
     return opening
 
 
-def beside_services(runs: int, *settings: str) -> Opened:
-    """Return what opens such a program, of a sweep, where the services of `quorumlab up` are."""
+def whole_program(runs: int, *settings: str, served: bool = False) -> Opened:
+    """Return what opens the program of a sweep, from the command to its end.
+
+    It has a workspace of its own with nothing in it, or one in which the services of `quorumlab up` are.
+    """
 
     @contextmanager
     def opening() -> Iterator[Callable[[], Measured]]:
-        with served_folder() as folder:
+        with served_folder() if served else new_folder() as folder:
             numbers = count(1)
 
             def call() -> Measured:
                 n = next(numbers)  # runs of the same seed would be there already
-                more = [*settings, f"experiment.seed={n}", f"workspace={folder}"]
+                workspace = folder if served else folder / str(n)
+                more = [*settings, f"experiment.seed={n}", f"workspace={workspace}"]
                 name = f"{NAME}-{n}"
-                asked = command(runs, *more, name=name)
-                return beyond_simulation(_run_program(asked) / runs, folder, name)
+                seconds = _run_program(command(runs, *more, name=name)) / runs
+                return beyond_simulation(seconds, workspace, name)
 
             yield call
 
