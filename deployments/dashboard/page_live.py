@@ -36,8 +36,7 @@ from flows.dashboard.progress import (
 from sim_core.ledger.blocks import METRIC_COUNTS, METRIC_VALUES
 from tasks.plots.style import words_of
 
-FIRST_METRICS = ("true_confirmations", "false_confirmations", "immunity_share", "tp", "fp")
-"""The first of them is defined from the first step on."""
+FIRST_METRICS = ("immunity_share", "blacklist_coverage", "true_confirmations", "tp", "fp")
 METRICS = tuple(dict.fromkeys((*FIRST_METRICS, *METRIC_VALUES, *METRIC_COUNTS)))
 RECENT_SECONDS = 60.0
 """Over which throughput is taken."""
@@ -121,7 +120,11 @@ def _curves(name: str, metric: str) -> None:
     if found.table.empty:
         st.info("No run has a step yet.", icon=":material/info:")
     elif found.table[metric].isna().all():
-        st.info(f"{words_of(metric).title} is undefined in all steps.", icon=":material/info:")
+        st.info(
+            f"{words_of(metric).title} has no value in any step so far: some metrics begin with the "
+            "first attack or the first signature. Choose another one above.",
+            icon=":material/info:",
+        )
     else:
         drawn = found.table.dropna(subset=[metric])
         chart(draw_curves(drawn, metric), _words(found, metric), key="curves")

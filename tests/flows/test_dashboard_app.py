@@ -114,6 +114,17 @@ def test_comparison_is_shown_while_mlflow_is_away(
     assert list(page.dataframe[0].value["n"]) == [2]
 
 
+def test_metric_without_a_value_is_told_beside_what_to_do(
+    folder: Path, show: Callable[[str, Path], AppTest]
+) -> None:
+    page = show("live", folder)
+    page.selectbox(key="live_metric").set_value("reputation_dishonest").run()
+    assert not page.exception
+    assert "has no value in any step so far" in texts(page)
+    page.selectbox(key="live_metric").set_value("tp").run()
+    assert "has no value" not in texts(page)
+
+
 def test_filters_that_nothing_fits_are_told(
     folder: Path, show: Callable[[str, Path], AppTest]
 ) -> None:
