@@ -70,8 +70,8 @@ def orchestration_suite(runs: int | None = None) -> list[Group]:
     programs = [
         (f"program_{many}", whole_program(many)),
         (f"program_{many}_untracked", whole_program(many, "tracking=off")),
-        (f"program_{many}_served", whole_program(many, served=True)),
-        (f"program_{many}_served_untracked", whole_program(many, "tracking=off", served=True)),
+        (f"served_{many}", whole_program(many, served=True)),
+        (f"served_{many}_untracked", whole_program(many, "tracking=off", served=True)),
     ]
     others = [(f"prefect_ray_{few}", running_program(command(few), few))]
     others += [

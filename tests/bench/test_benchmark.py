@@ -43,8 +43,8 @@ NAMES = {
         verify_chain top_sources stream_all""",
     "checkpoint": "run_without run_every_10 restore",
     "orchestration": """bare_1000 sweep_1000 sweep_1000_untracked sweep_again_1000 one_core two_cores
-        program_1000 program_1000_untracked program_1000_served
-        program_1000_served_untracked tune_100 prefect_ray_100""",
+        program_1000 program_1000_untracked served_1000 served_1000_untracked
+        tune_100 prefect_ray_100""",
     "detectors": " ".join(DETECTORS),
     "consensus": " ".join(RULES),
     "profiles": "development production high_performance edge",
