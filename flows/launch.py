@@ -106,9 +106,7 @@ def warm_up(config: ExperimentConfig, plan: Plan, *, execute: bool = True) -> No
             from tasks.on_ray import warm_workers
             from tasks.ray_start import start_ray
 
-            with contextlib.suppress(
-                QuorumlabError
-            ):  # the flow tries again, and says what is wrong
+            with contextlib.suppress(QuorumlabError):  # the flow tries again, and says what it is
                 start_ray(executor)
                 warm_workers(executor, plan.configs[0], len(plan.runs))
         for library in _needed_later(config, len(plan.labels)):
