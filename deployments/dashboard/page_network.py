@@ -90,27 +90,39 @@ def _choose_pace(key: str, steps: int) -> float:
 
 
 def _play_or_pause(key: str, steps: int) -> None:
-    place = _place(key)
     if is_played(key):
-        st.session_state[PLAYED] = None
-        st.session_state[place] = max(0, st.session_state[NEXT] - 1)
-    else:
-        chosen = st.session_state.get(place, steps - 1)
-        st.session_state[PLAYED], st.session_state[NEXT] = key, 0 if chosen >= steps - 1 else chosen
+        _rest_at(key, max(0, st.session_state[NEXT] - 1))
+        return
+    slider, start = _slider_at_rest(key, steps)
+    chosen = st.session_state.get(slider, start)
+    st.session_state[PLAYED], st.session_state[NEXT] = key, 0 if chosen >= steps - 1 else chosen
+
+
+def _rest_at(key: str, step: int) -> None:
+    """Let a run no longer go on by itself: a new slider begins at this step."""
+    st.session_state[PLAYED] = None
+    turn, _ = st.session_state.get(_place(key), (0, 0))
+    st.session_state[_place(key)] = turn + 1, step
+
+
+def _slider_at_rest(key: str, steps: int) -> tuple[str, int]:
+    """Return which slider a run has that does not go on by itself, and where it begins."""
+    turn, start = st.session_state.get(_place(key), (0, steps - 1))
+    return f"{_place(key)}_{turn}", start
 
 
 def _step_through(name: str, key: str, steps: int) -> None:
+    # A slider is moved by a new one that begins elsewhere: of two values that are sent to the same
+    # one in quick succession a slow browser may show neither, but the least.
     if not is_played(key):
-        st.session_state.setdefault(_place(key), steps - 1)
-        _show_step(name, key, int(st.slider("Step", 0, steps - 1, key=_place(key))))
+        slider, start = _slider_at_rest(key, steps)
+        _show_step(name, key, int(st.slider("Step", 0, steps - 1, start, key=slider)))
         return
     step = st.session_state[NEXT]
     if step >= steps:
-        st.session_state[PLAYED], st.session_state[_place(key)] = None, steps - 1
+        _rest_at(key, steps - 1)
         st.rerun()
-    # A slider of its own: what the browser says of the other one may be a step old.
-    st.session_state[f"{_place(key)}_played"] = step
-    st.slider("Step", 0, steps - 1, key=f"{_place(key)}_played", disabled=True)
+    st.slider("Step", 0, steps - 1, step, key=f"{_place(key)}_played_{step}", disabled=True)
     _show_step(name, key, step)
     st.session_state[NEXT] = step + 1
 
