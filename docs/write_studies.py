@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from scipy.stats import hypergeom
 
 from flows.compose import compose_experiment
 from flows.inspect import find_experiment, opened
@@ -24,7 +25,7 @@ from flows.launch import launch_experiment
 from flows.report import spots_of
 from sim_core.comparison.report import Question, Report, compare
 from sim_core.comparison.verdicts import Comparison
-from sim_core.comparison.wording import probability
+from sim_core.comparison.wording import percent, probability
 from sim_core.config import ExperimentConfig
 from sim_core.errors import QuorumlabError
 from sim_core.identity import content_hash
@@ -149,6 +150,14 @@ class StudyPage:
         """Return the differences of all points from a baseline, as a picture."""
         found = [c for c in self.against(baseline).comparisons if c.metric == metric]
         return self._picture(draw_effects(found))
+
+    def majority_by_lot(self, nodes: int, liars: int, voters: int) -> float:
+        """Return the probability that more than half of some voters, drawn by lot, are liars."""
+        return float(hypergeom.sf(voters // 2, nodes, liars, voters))
+
+    def percent(self, share: float) -> str:
+        """Return a share in words."""
+        return percent(share)
 
     def origin(self) -> str:
         """Return how the figures came to be, and how to have them again."""

@@ -13,6 +13,7 @@ from pydantic import Field
 
 Study = Literal[
     "breaking_point",
+    "committee",
     "cooperation",
     "gossip_cost",
     "non_iid",

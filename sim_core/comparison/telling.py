@@ -132,7 +132,7 @@ def explanations(report: Report, *, is_wide: bool = True) -> list[str]:
             f"What matters is {percent(report.smallest.relative)} of the baseline's mean ({least} at "
             "least for metrics between 0 and 1), or --smallest-effect. small, within: the "
             "difference, if any, is smaller. needs: too few replicates to tell; about so many "
-            "would do."
+            "show the smallest difference that matters, and fewer a larger one."
         ),
     ]
     if report.saved:

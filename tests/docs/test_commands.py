@@ -6,6 +6,7 @@ say otherwise. `RUN` stands for the key of a run, as it does for the reader.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import subprocess
 import sys
@@ -32,7 +33,7 @@ from tests.docs.pages import (
 from tests.program import Program
 
 QUICK = ("executor=inline", "tracking=off")
-FIRST = 3
+FIRST = 4
 """How many commands of the README every run of the tests executes."""
 WITH_PLUGINS = ("own-detector.md", "own-adversary.md", "own-traffic.md")
 """Pages about an example package: tests/plugins composes their commands where it is installed."""
@@ -63,10 +64,15 @@ def _run_key(program: Program) -> str:
     return key[:12]
 
 
-def test_first_commands_of_the_readme_work(program: Program) -> None:
+def test_first_commands_of_the_readme_lead_to_its_verdict(program: Program) -> None:
     first = [command for command in commands_of(README) if command.block.is_run][:FIRST]
-    assert [command.words[0] for command in first] == ["run", "run", "verify"]
+    assert [command.words[0] for command in first] == ["run", "run", "compare", "verify"]
     follow(program, first)
+    told = " ".join(program.run(*first[2].words).stdout.split())
+    verdicts = re.findall(r"^• (share-0\.2 against .+)$", README.read_text("utf-8"), re.MULTILINE)
+    assert "benign_blocked_share is worse" in verdicts[0]
+    for verdict in verdicts:
+        assert verdict in told
 
 
 @pytest.mark.slow
