@@ -37,6 +37,10 @@ from sim_core.plan import Point
 
 LONGEST_MESSAGE = 400
 """Characters of Hydra's own message that are shown."""
+NOT_UNDERSTOOD = re.compile(
+    r"LexerNoViableAltException: (.*?)\s*\^|no viable alternative at input '(.*?)'(?: See|$)"
+)
+"""What Hydra's parser says of an override that it cannot read, and where it stopped."""
 
 
 def compose_experiment(
@@ -207,20 +211,40 @@ def _describe_hydra(error: Exception) -> str:
     text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
     match = re.search(r"Could not override '([^']+)'", text)
     if match:
-        near = difflib.get_close_matches(match.group(1), known_keys(), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        near = _nearest(match.group(1), known_keys())
+        hint = f"; did you mean {near!r}?" if near else ""
         if match.group(1) == "study":
             hint = "; did you mean +study=NAME?"
         return f"unknown key {shown(match.group(1))}{hint or '.'} All keys: quorumlab run --cfg job"
-    if (given := re.search(r"LexerNoViableAltException: (.*?)\s*\^", text)) is not None:
+    if (given := NOT_UNDERSTOOD.search(text)) is not None:
         return (
-            f"cannot be understood: {shown(given[1])}: a value with signs or spaces needs quotes of "
+            f"cannot be understood: {shown(given[1] or given[2])}: a value with signs or spaces needs quotes of "
             "its own, as in 'KEY=\"VALUE\"'"
         )
     text = re.sub(
         r"\s*(Set the environment variable HYDRA_FULL_ERROR|Config search path).*", "", text
     )
     return shortened(text.removeprefix("In 'config': "), LONGEST_MESSAGE)
+
+
+def _nearest(key: str, known: Sequence[str]) -> str | None:
+    """Return the key that was meant: one alike in the same section, or the same in another one.
+
+    >>> keys = ["simulation", "simulation.nodes", "executor.num_cpus", "executor.address"]
+    >>> _nearest("simulation.node", keys), _nearest("experiment.nodes", keys)
+    ('simulation.nodes', 'simulation.nodes')
+    >>> _nearest("executor.workers", keys), _nearest("simulatoin.nodes", keys)
+    (None, 'simulation.nodes')
+    """
+    section, _, name = key.rpartition(".")
+    here = {k.rpartition(".")[2]: k for k in known if k.rpartition(".")[0] == section}
+    near = difflib.get_close_matches(name, here, n=1) or [k for k in here if name in k.split("_")]
+    if near:
+        return here[near[0]]
+    elsewhere = [k for k in known if k.rpartition(".")[2] == name]
+    if elsewhere or here:
+        return elsewhere[0] if elsewhere else None
+    return next(iter(difflib.get_close_matches(key, known, n=1)), None)
 
 
 def known_keys() -> list[str]:

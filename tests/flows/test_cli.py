@@ -27,6 +27,13 @@ def call(
 
 MISTAKES = {
     "unknown key": (["simulation.node=3"], "did you mean 'simulation.nodes'"),
+    "key of another section": (["experiment.nodes=3"], "did you mean 'simulation.nodes'"),
+    "key without its section": (["nodes=3"], "did you mean 'simulation.nodes'"),
+    "key like none of its section": (["executor.workers=3"], "'executor.workers'. All keys"),
+    "value without quotes": (
+        ["+points={liars: [adversary=flipper]}"],
+        "needs quotes of its own",
+    ),
     "study without plus": (["study=quickstart"], "did you mean +study=NAME?"),
     "unknown new key": (["+simulation.colour=red"], "simulation.colour"),
     "wrong type": (["simulation.nodes=many"], "simulation.nodes: Input should be a valid integer"),
