@@ -42,8 +42,9 @@ COMMANDS = [c for page in PAGES if page.name not in WITH_PLUGINS for c in comman
 RUN_PAGES = [p for p in PAGES if any(command.block.is_run for command in commands_of(p))]
 
 
-def follow(program: Program, commands: Sequence[Command]) -> None:
-    """Run commands one after the other; each must end with exit code 0."""
+def follow(program: Program, commands: Sequence[Command]) -> list[str]:
+    """Run commands one after the other; each must end with exit code 0. Return what they say."""
+    told = []
     for command in commands:
         words = [_run_key(program) if word == "RUN" else word for word in command.words]
         if words[0] in ("run", "optimise") and "--dry-run" not in words:
@@ -52,6 +53,8 @@ def follow(program: Program, commands: Sequence[Command]) -> None:
         done = program.run(*words)
         assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stderr}"
         assert "Traceback" not in done.stderr, f"{command}:\n{done.stderr}"
+        told.append(done.stdout)
+    return told
 
 
 def _is_chosen(override: str, words: Sequence[str]) -> bool:
@@ -67,8 +70,7 @@ def _run_key(program: Program) -> str:
 def test_first_commands_of_the_readme_lead_to_its_verdict(program: Program) -> None:
     first = [command for command in commands_of(README) if command.block.is_run][:FIRST]
     assert [command.words[0] for command in first] == ["run", "run", "compare", "verify"]
-    follow(program, first)
-    told = " ".join(program.run(*first[2].words).stdout.split())
+    told = " ".join(follow(program, first)[2].split())
     verdicts = re.findall(r"^• (share-0\.2 against .+)$", README.read_text("utf-8"), re.MULTILINE)
     assert "benign_blocked_share is worse" in verdicts[0]
     for verdict in verdicts:
