@@ -39,7 +39,9 @@ def draw_factor_curves(metric: str, spots: Sequence[Spot]) -> Picture | NoPictur
     factors = factors_of(spots)
     numbers = [f for f in factors if f.is_number and len(f.levels) > 2]
     if not numbers or len(factors) > 2:
-        return NoPicture("curves over a factor need one that is a number, and at most one more")
+        return NoPicture(
+            "curves over a factor need one of three numbers or more, and at most one other factor"
+        )
     across = max(numbers, key=lambda factor: len(factor.levels))
     other = next((factor for factor in factors if factor is not across), None)
     names = other.levels if other is not None else (None,)
@@ -82,7 +84,11 @@ def _place(level: float, *, is_log: bool) -> float:
 
 
 def _name(metric: str, other: Factor | None, level: object) -> str:
-    return metric if other is None else other.word(level)
+    """Return what a curve is called: a value, and of what where it is but a number."""
+    if other is None:
+        return metric
+    word = other.word(level)
+    return f"{other.name} {word}" if other.is_number else word
 
 
 def _curve(

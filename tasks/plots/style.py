@@ -41,6 +41,7 @@ WORDS = {
     "auroc": Words("Area under ROC", "AUROC of honest nodes", True),
     "detection_delay_steps": Words("Detection delay", "steps to a confirmed signature"),
     "benign_blocked_share": Words("Benign traffic blocked", "share of benign flows", True),
+    "detected_share": Words("Campaigns detected", "share of campaigns", True),
     "true_confirmations": Words("True confirmations", "confirmed true signatures"),
     "false_confirmations": Words("False confirmations", "confirmed false signatures"),
     "messages_sent": Words("Messages sent", "messages"),

@@ -65,6 +65,19 @@ def test_names_of_curves_and_values_of_the_factor_are_written() -> None:
     assert "majority: 0.9 at 0, 0.8 at 0.1" in picture.alternative
 
 
+def test_a_curve_that_belongs_to_a_number_says_of_what() -> None:
+    spots = [
+        spot({"consensus.committee": size, "adversary.share": share}, 0.9 - share)
+        for size in (3, 5, 9)
+        for share in (0.0, 0.2)
+    ]
+    picture = drawn(draw_factor_curves("f1", spots))
+    assert {"adversary.share 0", "adversary.share 0.2", "consensus.committee"} <= set(
+        texts(picture)
+    )
+    assert "adversary.share 0.2: 0.7 at 3, 0.7 at 5" in picture.alternative
+
+
 def test_values_far_apart_are_on_a_logarithmic_axis() -> None:
     spots = [spot({"traffic.mixture_alpha": a}, 0.5 + a / 1e4) for a in (0.1, 1.0, 10.0, 1000.0)]
     picture = drawn(draw_factor_curves("f1", spots))
@@ -85,7 +98,7 @@ def test_a_point_without_a_value_is_no_part_of_its_curve() -> None:
 @pytest.mark.parametrize(
     ("spots", "reason"),
     [
-        ([spot({"consensus": rule}, 0.5) for rule in RULES], "need one that is a number"),
+        ([spot({"consensus": rule}, 0.5) for rule in RULES], "one of three numbers"),
         ([spot({"a": 1, "b": 2.0 * i, "c": i % 2}, 0.5) for i in range(2)], "need one"),
         ([spot({"a": i % 3, "b": f"r{i // 3}"}, 0.5) for i in range(30)], "hide each other"),
         (
