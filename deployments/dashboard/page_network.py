@@ -112,8 +112,8 @@ def _slider_at_rest(key: str, steps: int) -> tuple[str, int]:
 
 
 def _step_through(name: str, key: str, steps: int) -> None:
-    # A slider is moved by a new one that begins elsewhere: of two values that are sent to the same
-    # one in quick succession a slow browser may show neither, but the least.
+    # A slider is moved by a new one that begins elsewhere: a slow browser loses a value that is sent
+    # to one it has if the page is sent again at once, and shows the least instead.
     if not is_played(key):
         slider, start = _slider_at_rest(key, steps)
         _show_step(name, key, int(st.slider("Step", 0, steps - 1, start, key=slider)))

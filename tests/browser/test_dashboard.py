@@ -211,22 +211,27 @@ def test_a_run_goes_on_by_itself_to_its_end(address: str, page: Page) -> None:
     expect(page.get_by_text("the ledger's block has the same hash")).to_be_visible()
 
 
+def at_one_of(steps: range) -> re.Pattern[str]:
+    """Return what the page says of any of these steps: a slow browser does not draw each of them."""
+    return re.compile(f"^Step ({'|'.join(map(str, steps))}): ")
+
+
 def test_a_paused_run_rests_where_it_was_and_goes_on_from_there(address: str, page: Page) -> None:
     dashboard = Dashboard(page, address)
     dashboard.open("Network")
     page.get_by_role("button", name="Play").click()
-    expect(page.get_by_text(re.compile("^Step 1: "))).to_be_visible()
+    expect(page.get_by_text(at_one_of(range(1, STEPS - 1)))).to_be_visible()
     page.get_by_role("button", name="Pause").click()
     expect(page.get_by_role("button", name="Play")).to_be_visible()
     dashboard.settle()
     slider = dashboard.slider("Step")
     rests = int(slider.input_value())
     assert 1 <= rests < STEPS - 2
-    expect(page.get_by_text(re.compile(f"^Step {rests}: "))).to_be_visible()
+    expect(page.get_by_text(at_one_of(range(rests, rests + 1)))).to_be_visible()
     slider.press("ArrowRight")
-    expect(page.get_by_text(re.compile(f"^Step {rests + 1}: "))).to_be_visible()
+    expect(page.get_by_text(at_one_of(range(rests + 1, rests + 2)))).to_be_visible()
     page.get_by_role("button", name="Play").click()
-    expect(page.get_by_text(re.compile(f"^Step {rests + 2}: "))).to_be_visible()
+    expect(page.get_by_text(at_one_of(range(rests + 2, STEPS)))).to_be_visible()
 
 
 def test_wrong_input_is_told_and_taken_back(address: str, page: Page, take: Picture) -> None:
