@@ -7,10 +7,19 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page, ViewportSize, expect
 
+from tests.browser.chromium import PATIENCE_SECONDS
+
 DESKTOP = ViewportSize(width=1280, height=900)
 PHONE = ViewportSize(width=390, height=844)
 HIGHEST = 2_600
 """Of a picture, in pixels."""
+AT_REST = """() => {
+    const all = name => [...document.querySelectorAll(`[data-testid=${name}]`)];
+    return all("stApp").some(app => app.dataset.testScriptState === "notRunning")
+        && all("stSkeleton").length === 0
+        && all("stPlotlyChart").every(plot => plot.querySelector(".main-svg"));
+}"""
+"""Asked of the page as it is at one moment: parts that are read again come and go."""
 TITLES = ("Live", "Network", "Ledger", "Compare", "Benchmarks", "Advice", "Start")
 
 
@@ -37,12 +46,7 @@ class Dashboard:
 
     def settle(self) -> None:
         """Wait until nothing is being computed or drawn any more."""
-        expect(self.page.get_by_test_id("stApp")).to_have_attribute(
-            "data-test-script-state", "notRunning"
-        )
-        expect(self.page.get_by_test_id("stSkeleton")).to_have_count(0)
-        for plot in self.page.get_by_test_id("stPlotlyChart").all():
-            expect(plot.locator(".main-svg").first).to_be_attached()
+        self.page.wait_for_function(AT_REST, timeout=1000 * PATIENCE_SECONDS)
 
     def expect_no_trouble(self) -> None:
         """Expect that nothing failed, and that nothing is wider than the window."""

@@ -219,6 +219,7 @@ def at_one_of(steps: range) -> re.Pattern[str]:
 def test_a_paused_run_rests_where_it_was_and_goes_on_from_there(address: str, page: Page) -> None:
     dashboard = Dashboard(page, address)
     dashboard.open("Network")
+    dashboard.slider("Delay of a step").press("ArrowRight")
     page.get_by_role("button", name="Play").click()
     expect(page.get_by_text(at_one_of(range(1, STEPS - 1)))).to_be_visible()
     page.get_by_role("button", name="Pause").click()
