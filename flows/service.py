@@ -147,15 +147,18 @@ def program_call(words: Sequence[str], environment: Mapping[str, str]) -> dict[s
 
 def stop(services: Iterable[Service]) -> None:
     """End services and all that they have started: first asked to, then made to."""
-    processes = []
-    for service in reversed(list(services)):  # a worker before the server that it reports to
-        mine = _processes_of(service)
-        processes += mine
-        for process in mine[:1]:
-            with suppress(psutil.NoSuchProcess):
-                process.send_signal(signal.SIGTERM)
-        psutil.wait_procs(mine, timeout=STOP_SECONDS)
-    _, alive = psutil.wait_procs(processes, timeout=POLL_SECONDS)
+    there = list(services)
+    _end([service for service in there if service.name != PREFECT])
+    _end([service for service in there if service.name == PREFECT])  # to which others report
+
+
+def _end(services: Iterable[Service]) -> None:
+    """End services, all at once."""
+    families = [_processes_of(service) for service in services]
+    for leader in (family[0] for family in families if family):
+        with suppress(psutil.NoSuchProcess):
+            leader.send_signal(signal.SIGTERM)
+    _, alive = psutil.wait_procs(sum(families, []), timeout=STOP_SECONDS)
     for process in alive:
         with suppress(psutil.NoSuchProcess):
             process.kill()

@@ -132,6 +132,7 @@ def _start_all(starting: Starting, console: Console) -> None:
     prefect = starting.wait(PREFECT, console)
     if starting.has_begun(PREFECT):  # a worker of before reports to a server that is gone
         starting.drop(WORKER)
+    _start_runner(starting)  # the longest to begin
     client = {"PREFECT_API_URL": prefect.address, CLIENT: password}
     if not starting.has(WORKER):
         with console.status("registering deployments"):
@@ -148,7 +149,6 @@ def _start_all(starting: Starting, console: Console) -> None:
             "QUORUMLAB_WORKSPACE": str(folder),
         },
     )
-    _start_runner(starting)
     starting.wait(MLFLOW, console)
     starting.wait(WORKER, console)
     starting.wait(DASHBOARD, console)
@@ -333,23 +333,16 @@ def free_port(first: int) -> int:
 
 
 def _register(environment: Mapping[str, str]) -> None:
-    """Create the work pool, and register what prefect.yaml describes, and what becomes of zombies.
+    """Tell Prefect's server of the work pool, the deployments, and what becomes of zombies.
 
     Raises:
         Unavailable: Prefect refuses.
     """
-    template = str(CHECKOUT / "deployments" / "work_pool.json")
-    kind = ("--type", "process", "--base-job-template", template, "--overwrite")
-    for words in (
-        ["prefect", "work-pool", "create", POOL, *kind],
-        ["prefect", "--no-prompt", "deploy", "--all"],
-        ["flows.zombies"],
-    ):
-        call = program_call(words, environment)
-        done = subprocess.run(**call, capture_output=True, text=True, check=False)
-        if done.returncode:
-            said = (done.stderr or done.stdout).strip().splitlines()[-LAST_LINES:]
-            raise Unavailable(f"{' '.join(words)} failed:\n" + "\n".join(said))
+    call = program_call(["flows.register"], environment)
+    done = subprocess.run(**call, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines()[-LAST_LINES:]
+        raise Unavailable("registering deployments failed:\n" + "\n".join(said))
 
 
 def _tail(log: Path) -> str:

@@ -1,8 +1,6 @@
 """Flow runs whose process is gone without a word: Prefect's server marks them as crashed.
 
-    python -m flows.zombies
-
-registers that with the server that is configured, once. A flow run says every half minute that it is
+`register` tells the server so, once. A flow run says every half minute that it is
 there; one that has not for a minute and a half, and has not ended, is crashed. That frees what it
 held of concurrency limits, and `quorumlab reconcile`, due by the clock, schedules its work again.
 """
@@ -50,7 +48,3 @@ def register() -> None:
             client.update_automation(known[0].id, automation())
         else:
             client.create_automation(automation())
-
-
-if __name__ == "__main__":
-    register()

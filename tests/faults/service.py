@@ -40,7 +40,7 @@ class Service:
 
     def register_zombies(self) -> None:
         """Let the server mark flow runs as crashed that give no sign of life."""
-        self._call(sys.executable, "-m", "flows.zombies")
+        self._call(sys.executable, "-c", "from flows.zombies import register; register()")
 
     def start_worker(self) -> subprocess.Popen[str]:
         """Start a worker."""

@@ -49,8 +49,7 @@ def test_forms_offer_what_there_is(group: str, choices: Any) -> None:
 
 @pytest.mark.parametrize("deployment", deployments(), ids=lambda d: d["name"])
 def test_every_deployment_names_a_flow_and_what_it_can_be_asked(deployment: dict[str, Any]) -> None:
-    path, _, name = deployment["entrypoint"].partition(":")
-    flow = import_object(f"{path.removesuffix('.py').replace('/', '.')}.{name}")
+    flow = import_object(deployment["entrypoint"])
     assert "quorumlab" in deployment["tags"]
     assert deployment["description"]
     assert deployment["work_pool"] == {"name": "quorumlab"}

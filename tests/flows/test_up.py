@@ -100,13 +100,13 @@ def test_up_run_up_down(program: Program) -> None:
 
     assert httpx.get(there["dashboard"]["health"]).text == "ok"
     restarts = (
-        ("worker", {"worker"}),
-        ("dashboard", {"dashboard"}),
-        ("Prefect", {"Prefect", "worker", "runner"}),
+        ({"worker", "dashboard"}, {"worker", "dashboard"}),
+        ({"Prefect"}, {"Prefect", "worker", "runner"}),
     )
     for killed, begun in restarts:
         before = pids(program)
-        os.kill(before[killed], signal.SIGKILL)
+        for name in killed:
+            os.kill(before[name], signal.SIGKILL)
         again = program.run(*words)
         assert again.returncode == 0, again.stderr
         assert again.stdout.count("answers") == 5

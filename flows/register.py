@@ -1,0 +1,57 @@
+"""What Prefect's server is to know: the work pool, the deployments of prefect.yaml, what becomes of zombies.
+
+    python -m flows.register [--type TYPE] [--template FILE]
+
+registers that with the server that is configured; a second time changes nothing. It is what three
+commands of Prefect's would do, in one process: each would import Prefect, and the flows, again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from prefect.cli import app
+
+from flows import zombies
+
+POOL = "quorumlab"
+TEMPLATE = Path(__file__).resolve().parents[1] / "deployments" / "work_pool.json"
+
+
+def register(kind: str, template: Path) -> None:
+    """Register everything; the working directory is where prefect.yaml is.
+
+    Raises:
+        SystemExit: Prefect refuses, and has said why.
+    """
+    pool = ("--type", kind, "--base-job-template", str(template), "--overwrite")
+    _prefect("work-pool", "create", POOL, *pool)
+    _prefect("--no-prompt", "deploy", "--all")
+    zombies.register()
+
+
+def _prefect(*words: str) -> None:
+    """Carry out a command of Prefect's in this process."""
+    sys.argv = ["prefect", *words]
+    try:
+        app()
+    except SystemExit as ended:
+        if ended.code:
+            raise
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m flows.register", description=__doc__)
+    parser.add_argument("--type", default="process", help="of the work pool (default: process)")
+    parser.add_argument(
+        "--template", type=Path, default=TEMPLATE, help="base job template of the work pool"
+    )
+    given = parser.parse_args()
+    register(given.type, given.template)
+
+
+if __name__ == "__main__":
+    main()
