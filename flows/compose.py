@@ -17,6 +17,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
@@ -211,6 +212,12 @@ def _describe_hydra(error: Exception) -> str:
     text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
     match = re.search(r"Could not override '([^']+)'", text)
     if match:
+        if owners := _owners(match.group(1)):
+            group = match.group(1).partition(".")[0]
+            return (
+                f"unknown key {shown(match.group(1))} with the {group} that is chosen; it is one of "
+                f"{', '.join(owners)}"
+            )
         near = _nearest(match.group(1), known_keys())
         hint = f"; did you mean {near!r}?" if near else ""
         if match.group(1) == "study":
@@ -225,6 +232,23 @@ def _describe_hydra(error: Exception) -> str:
         r"\s*(Set the environment variable HYDRA_FULL_ERROR|Config search path).*", "", text
     )
     return shortened(text.removeprefix("In 'config': "), LONGEST_MESSAGE)
+
+
+def _owners(key: str) -> list[str]:
+    """Return the choices that have a key which the chosen one has not.
+
+    >>> _owners("adversary.join_step"), _owners("adversary.shar")
+    (['adversary=sybil'], [])
+    """
+    group, _, name = key.partition(".")
+    files = sorted((CONF / group).glob("*.yaml")) if re.fullmatch(r"\w+\.\w.*", key) else []
+    return [f"{group}={file.stem}" for file in files if _has(OmegaConf.load(file), name)]
+
+
+def _has(config: Any, key: str) -> bool:
+    """Return whether a configuration has a key with dots, whatever its value."""
+    missing = object()
+    return OmegaConf.select(config, key, default=missing) is not missing
 
 
 def _nearest(key: str, known: Sequence[str]) -> str | None:

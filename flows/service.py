@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -158,7 +159,7 @@ def _end(services: Iterable[Service]) -> None:
     for leader in (family[0] for family in families if family):
         with suppress(psutil.NoSuchProcess):
             leader.send_signal(signal.SIGTERM)
-    _, alive = psutil.wait_procs(sum(families, []), timeout=STOP_SECONDS)
+    _, alive = psutil.wait_procs(list(chain.from_iterable(families)), timeout=STOP_SECONDS)
     for process in alive:
         with suppress(psutil.NoSuchProcess):
             process.kill()

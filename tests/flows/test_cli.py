@@ -30,6 +30,10 @@ MISTAKES = {
     "key of another section": (["experiment.nodes=3"], "did you mean 'simulation.nodes'"),
     "key without its section": (["nodes=3"], "did you mean 'simulation.nodes'"),
     "key like none of its section": (["executor.workers=3"], "'executor.workers'. All keys"),
+    "key of another choice": (
+        ["adversary.join_step=3"],
+        "unknown key 'adversary.join_step' with the adversary that is chosen; it is one of adversary=sybil",
+    ),
     "value without quotes": (
         ["+points={liars: [adversary=flipper]}"],
         "needs quotes of its own",
