@@ -20,6 +20,7 @@ import httpx
 import psutil
 import psycopg
 
+from flows.prefect_server import create_tables
 from tests.ports import free_port
 
 COMMAND = Path(sys.executable).parent / "quorumlab"
@@ -49,6 +50,7 @@ class PrefectServer:
 
     def start(self) -> None:
         """Start it, again after it was killed, and return when it answers."""
+        create_tables(self.folder / "prefect.db")  # as `up` does: migrating takes as long as the rest
         words = ["server", "start", "--host", "127.0.0.1", "--port", str(self.port), "--no-ui"]
         environment = {
             "PREFECT_HOME": str(self.folder),
