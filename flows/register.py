@@ -19,6 +19,12 @@ from flows import zombies
 POOL = "quorumlab"
 TEMPLATE = Path(__file__).resolve().parents[1] / "deployments" / "work_pool.json"
 
+TASK = (
+    "Register with the Prefect server of PREFECT_API_URL the work pool, the deployments of "
+    "prefect.yaml, and that flow runs whose process is gone are marked as crashed. A second time "
+    "changes nothing."
+)
+
 
 def register(kind: str, template: Path) -> None:
     """Register everything; the working directory is where prefect.yaml is.
@@ -44,10 +50,16 @@ def _prefect(*words: str) -> None:
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m flows.register", description=__doc__)
-    parser.add_argument("--type", default="process", help="of the work pool (default: process)")
+    parser = argparse.ArgumentParser(prog="python -m flows.register", description=TASK)
     parser.add_argument(
-        "--template", type=Path, default=TEMPLATE, help="base job template of the work pool"
+        "--type", default="process", help="kind of the work pool (default: process)"
+    )
+    parser.add_argument(
+        "--template",
+        type=Path,
+        default=TEMPLATE,
+        metavar="FILE",
+        help=f"base job template of the work pool (default: deployments/{TEMPLATE.name})",
     )
     given = parser.parse_args()
     register(given.type, given.template)
