@@ -50,9 +50,8 @@ class PrefectServer:
 
     def start(self) -> None:
         """Start it, again after it was killed, and return when it answers."""
-        create_tables(
-            self.folder / "prefect.db"
-        )  # as `up` does: migrating takes as long as the rest
+        # As `up` does: migrating takes as long as the rest.
+        create_tables(self.folder / "prefect.db")
         words = ["server", "start", "--host", "127.0.0.1", "--port", str(self.port), "--no-ui"]
         environment = {
             "PREFECT_HOME": str(self.folder),
