@@ -15,10 +15,10 @@ from pathlib import Path
 from prefect.cli import app
 
 from flows import zombies
+from flows.service import CHECKOUT
+from flows.services import POOL
 
-POOL = "quorumlab"
-TEMPLATE = Path(__file__).resolve().parents[1] / "deployments" / "work_pool.json"
-
+TEMPLATE = CHECKOUT / "deployments" / "work_pool.json"
 TASK = (
     "Register with the Prefect server of PREFECT_API_URL the work pool, the deployments of "
     "prefect.yaml, and that flow runs whose process is gone are marked as crashed. A second time "

@@ -1,8 +1,8 @@
 """Flow runs whose process is gone without a word: Prefect's server marks them as crashed.
 
-`register` tells the server so, once. A flow run says every half minute that it is
-there; one that has not for a minute and a half, and has not ended, is crashed. That frees what it
-held of concurrency limits, and `quorumlab reconcile`, due by the clock, schedules its work again.
+`register` tells the server so, once. A flow run says every half minute that it is there; one that has
+not for a minute and a half, and has not ended, is crashed. That frees what it held of concurrency
+limits, and `quorumlab reconcile`, due by the clock, schedules its work again.
 """
 
 from __future__ import annotations
