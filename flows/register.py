@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from prefect.cli import app
+from prefect.settings import get_current_settings
 
 from flows import zombies
 from flows.service import CHECKOUT
@@ -62,6 +63,10 @@ def main() -> None:
         help=f"base job template of the work pool (default: deployments/{TEMPLATE.name})",
     )
     given = parser.parse_args()
+    if not get_current_settings().api.url:  # Prefect would start a server, and end it with us
+        parser.error("PREFECT_API_URL names no server: set it to the address of yours")
+    if not given.template.is_file():
+        parser.error(f"there is no {given.template}")
     register(given.type, given.template)
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -20,7 +21,7 @@ import pytest
 from rich.console import Console
 
 from flows.examine_services import is_free
-from flows.service import MLFLOW, read_services
+from flows.service import MLFLOW, program_call, read_services
 from flows.services import PORT, Starting
 from sim_core.workspace import open_workspace
 from tests.ports import free_port
@@ -176,3 +177,17 @@ def test_whoever_takes_the_port_first_is_not_mistaken_for_the_service(
         finally:
             starting.undo()
             other.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("address", "words", "said"),
+    [
+        ("", (), "PREFECT_API_URL names no server"),
+        ("http://127.0.0.1:9/api", ("--template", "/none.json"), "there is no /none.json"),
+    ],
+)
+def test_registering_says_what_it_needs(address: str, words: tuple[str, ...], said: str) -> None:
+    call = program_call(["flows.register", *words], {"PREFECT_API_URL": address})
+    done = subprocess.run(**call, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert said in done.stderr
